@@ -1,0 +1,59 @@
+/**
+ * The engine contract. Everything above it (machine, devices, boot, snapshots) is written once.
+ *
+ * An engine brings guest memory, the interrupt controllers that KVM has in the kernel (local APICs, IOAPIC, PICs, PIT)
+ * and vCPUs.
+ */
+import type { InterruptLine, MsiSink } from '../interrupts/interrupt-line.ts';
+import type { GuestMemory } from '../memory/guest-memory.ts';
+import type { GuestPhysicalAddress } from '../memory/address.ts';
+import type { Clock } from '../time/clock.ts';
+import type { VcpuExit } from './exit.ts';
+import type { VcpuState } from './state.ts';
+
+export interface Engine {
+  readonly name: 'wasm' | 'kvm';
+  createVm(config: EngineVmConfig): EngineVm;
+}
+
+export interface EngineVmConfig {
+  /** RAM in bytes, a multiple of 4096. Laid out below the PC hole and from 4 GiB on by the engine (machine/memory-map.ts). */
+  readonly memorySize: number;
+  readonly vcpus: number;
+  readonly clock: Clock;
+}
+
+export interface EngineVm {
+  readonly memory: GuestMemory;
+  /** MSIs; legal from any thread that holds the VM. */
+  readonly msi: MsiSink;
+  /** Global system interrupt `gsi` (0 to 23: IOAPIC pin, and PIC pin for 0 to 15). */
+  interruptLine(gsi: number): InterruptLine;
+  createVcpu(id: number): Vcpu;
+  /** Adds, replaces (same id) or, with size 0, removes a memory slot. */
+  setMemorySlot(slot: MemorySlot): void;
+  /** Nanoseconds (the clock's) of the next timer of the engine's own controllers, or Infinity. */
+  nextDeadline(): number;
+  /** Fires the timers of the engine's controllers that are due. */
+  fireTimers(): void;
+  close(): void;
+}
+
+export interface MemorySlot {
+  readonly id: number;
+  readonly start: GuestPhysicalAddress;
+  readonly size: number;
+  readonly readOnly: boolean;
+}
+
+export interface Vcpu {
+  readonly id: number;
+  /** Runs guest code until an exit. Synchronous. */
+  run(): VcpuExit;
+  /** Makes a concurrent or the next `run()` return `interrupted` soon. Legal from any thread that holds the VM. */
+  kick(): void;
+  /** True when `run()` would make progress: not halted without a pending interrupt, not waiting for SIPI. */
+  readonly runnable: boolean;
+  state(): VcpuState;
+  setState(state: VcpuState): void;
+}
