@@ -1,0 +1,138 @@
+/**
+ * Runs everything that CI runs: set-up, build, lint and all test suites.
+ *
+ *     npm test                      everything
+ *     npm test -- serial ring       only test files whose path contains one of the words (no lint)
+ *
+ * Prints failures in full, skips with their reasons, and one closing line: `123 passed, 0 failed, 2 skipped`.
+ */
+import { spawnSync } from 'node:child_process';
+import { readdirSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { join, relative } from 'node:path';
+import { run } from 'node:test';
+import { note, root, setUp } from './setup.js';
+
+/** Host programs that tests call, and the Debian packages that bring them. */
+const HostPackages = { e2fsck: 'e2fsprogs', cpio: 'cpio', flock: 'util-linux' };
+
+/** Suites that measure time or fill the host with machines run one file at a time, after the others. */
+const Phases = [
+  { name: 'unit and contract tests', folders: ['packages', 'tests/contract', 'tests/guest', 'tests/differential'] },
+  { name: 'boots', folders: ['tests/boot'], concurrency: 1 },
+];
+
+const totals = { passed: 0, failed: 0, skipped: 0 };
+
+function hasProgram(name) {
+  return spawnSync('sh', ['-c', `command -v ${name}`], { env: searchPath() }).status === 0;
+}
+
+/** System administration programs (e2fsck) are outside an ordinary user's PATH on Debian. */
+function searchPath() {
+  return { ...process.env, PATH: `${process.env.PATH}:/usr/local/sbin:/usr/sbin:/sbin` };
+}
+
+/** Installs host packages that tests need when this is root on a Debian; otherwise the tests concerned are skipped. */
+function installHostPackages() {
+  const missing = Object.entries(HostPackages).filter(([program]) => !hasProgram(program));
+  if (missing.length === 0) return;
+  const names = missing.map(([, debianPackage]) => debianPackage);
+  if (process.getuid?.() !== 0 || !hasProgram('apt-get')) {
+    note(`tests that need ${names.join(', ')} will be skipped (install with: apt-get install ${names.join(' ')})`);
+    return;
+  }
+  note(`installing ${names.join(', ')} for the tests …`);
+  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
+  const apt = (...args) => spawnSync('apt-get', ['-qq', ...args], { stdio: ['ignore', 2, 2], env }).status === 0;
+  const install = () => apt('install', '-y', '--no-install-recommends', ...names);
+  if (!install() && !(apt('update') && install())) note(`could not install ${names.join(', ')}`);
+}
+
+function lint() {
+  const started = Date.now();
+  for (const [name, args] of [
+    ['eslint', ['node_modules/eslint/bin/eslint.js', '.']],
+    ['prettier', ['node_modules/prettier/bin/prettier.cjs', '--check', '--log-level', 'warn', '.']],
+  ]) {
+    const result = spawnSync(process.execPath, args, { cwd: root, stdio: 'inherit' });
+    if (result.status === 0) totals.passed += 1;
+    else {
+      totals.failed += 1;
+      console.log(`FAILED ${name}`);
+    }
+  }
+  console.log(`lint: ${seconds(started)}`);
+}
+
+function testFiles(folders, words) {
+  const files = [];
+  for (const folder of folders) {
+    const base = join(root, folder.startsWith('tests/') ? folder.replace('tests/', 'tests/dist/') : folder);
+    for (const file of listTests(base)) {
+      if (words.length === 0 || words.some((word) => file.includes(word))) files.push(file);
+    }
+  }
+  return files.sort();
+}
+
+function listTests(folder) {
+  let entries;
+  try {
+    entries = readdirSync(folder, { withFileTypes: true });
+  } catch {
+    return [];
+  }
+  return entries.flatMap((entry) => {
+    const path = join(folder, entry.name);
+    if (entry.isDirectory()) return entry.name === 'node_modules' || entry.name === 'src' ? [] : listTests(path);
+    return entry.name.endsWith('.test.js') ? [path] : [];
+  });
+}
+
+function seconds(started) {
+  return `${((Date.now() - started) / 1000).toFixed(1)} s`;
+}
+
+async function runPhase({ name, folders, concurrency = Math.min(2, availableParallelism()) }, words) {
+  const files = testFiles(folders, words);
+  if (files.length === 0) return;
+  const started = Date.now();
+  for await (const event of run({ files, concurrency, timeout: 900_000 })) record(event);
+  console.log(`${name}: ${files.length} files, ${seconds(started)}`);
+}
+
+function record({ type, data }) {
+  if (type === 'test:stdout' || type === 'test:stderr') return void process.stderr.write(data.message);
+  if ((type !== 'test:pass' && type !== 'test:fail') || data.details.type === 'suite') return;
+  const where = data.file ? relative(root, data.file) : '';
+  if (type === 'test:fail') {
+    // A parent fails when a child does: only the child is counted and shown.
+    if (data.details.error?.failureType === 'subtestsFailed') return;
+    totals.failed += 1;
+    const cause = data.details.error?.cause ?? data.details.error;
+    console.log(`FAILED ${where}: ${data.name}\n${indent(String(cause?.stack ?? cause))}`);
+  } else if (data.skip !== undefined || data.todo !== undefined) {
+    totals.skipped += 1;
+    const reason = data.skip ?? data.todo;
+    console.log(`skipped ${where}: ${data.name}${typeof reason === 'string' ? ` (${reason})` : ''}`);
+  } else {
+    totals.passed += 1;
+    if (data.details.duration_ms > 10_000) {
+      console.log(`slow ${where}: ${data.name} (${(data.details.duration_ms / 1000).toFixed(1)} s)`);
+    }
+  }
+}
+
+function indent(text) {
+  return text.replace(/^/gm, '    ');
+}
+
+const words = process.argv.slice(2);
+setUp();
+installHostPackages();
+process.env.PATH = searchPath().PATH;
+if (words.length === 0) lint();
+for (const phase of Phases) await runPhase(phase, words);
+console.log(`${totals.passed} passed, ${totals.failed} failed, ${totals.skipped} skipped`);
+process.exitCode = totals.failed === 0 && totals.passed > 0 ? 0 : 1;
