@@ -1,0 +1,197 @@
+/**
+ * The vCPU's state block in the engine's shared memory: byte offsets from the block's start.
+ *
+ * Records (record.ts) name base and index registers by these offsets, so everything that they name lies below 64 KiB.
+ */
+
+/** General registers RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8 to R15: 8 bytes each, encoding order. */
+export const gprOffset = (index: number): number => index * 8;
+export const xmmOffset = (index: number): number => 0x400 + index * 16;
+/** Upper halves of YMM registers: room for AVX. */
+export const ymmHighOffset = (index: number): number => 0x500 + index * 16;
+/** Physical x87 register `index` (not ST order): 80-bit value in 16 bytes; MMX registers are the low 8 bytes. */
+export const x87Offset = (index: number): number => 0x600 + index * 16;
+
+/** Segment register caches, encoding order ES CS SS DS FS GS, then LDTR and TR. Fields: {@link SegmentField}. */
+export const segmentOffset = (index: number): number => 0x100 + index * 32;
+export const SegmentIndex = { Es: 0, Cs: 1, Ss: 2, Ds: 3, Fs: 4, Gs: 5, Ldtr: 6, Tr: 7 } as const;
+export const SegmentField = {
+  /** i64 */
+  Base: 0,
+  /** u32, in bytes, granularity applied */
+  Limit: 8,
+  /** u32: bits 8 to 23 of the descriptor's second doubleword, in place (type 8-11, S 12, DPL 13-14, P 15, AVL 20, L 21, D/B 22, G 23); bit 0: unusable */
+  Attributes: 12,
+  /** u32 */
+  Selector: 16,
+} as const;
+
+export const Cpu = {
+  /** Always zero: stands for "no base" and "no index". */
+  Zero: 0x80,
+  /** Linear address computed by an address micro-operation for the next record. */
+  EffectiveAddress: 0x88,
+  /** RIP (not linear) of the current code page's first byte. Instruction RIP = this + record offset. */
+  RipPage: 0x90,
+  /** RIP while outside the interpreter loop and at exceptions. */
+  Rip: 0x98,
+  /** Lazy flags (flags.ts). */
+  CcResult: 0xa0,
+  CcA: 0xa8,
+  CcB: 0xb0,
+  CcOverflow: 0xb8,
+  CcAdjust: 0xc0,
+  /** u32: RFLAGS without CF PF AF ZF SF OF (those live in the lazy flags); bit 1 is set. */
+  Rflags: 0xc8,
+  /** u32: current privilege level. */
+  Cpl: 0xcc,
+  /** u32: pointer to the TLB bank of the current privilege. */
+  TlbBank: 0xd0,
+  /** u32: block-lookup key of the current mode (mode-key.ts). */
+  ModeKey: 0xd4,
+  /** u32: 1 when an interrupt waits for IF: the loop leaves when interrupts become enabled. */
+  InterruptWindow: 0xd8,
+  /** u32: 1 while the interrupt shadow of STI or MOV SS may cover the instruction at ShadowRip. */
+  Shadow: 0xdc,
+  ShadowRip: 0xe0,
+  /** i64: instructions retired. */
+  Retired: 0xe8,
+  /** u32: current generation of the jump cache. */
+  JumpGeneration: 0xf0,
+
+  Cr0: 0x200,
+  Cr2: 0x208,
+  Cr3: 0x210,
+  Cr4: 0x218,
+  Cr8: 0x220,
+  Efer: 0x228,
+  Xcr0: 0x230,
+  Dr: 0x238 /* DR0 to DR3, 8 bytes each */,
+  Dr6: 0x258,
+  Dr7: 0x260,
+  GdtBase: 0x268,
+  GdtLimit: 0x270,
+  IdtBase: 0x278,
+  IdtLimit: 0x280,
+  Star: 0x288,
+  Lstar: 0x290,
+  Cstar: 0x298,
+  SyscallMask: 0x2a0,
+  KernelGsBase: 0x2a8,
+  SysenterCs: 0x2b0,
+  SysenterEsp: 0x2b8,
+  SysenterEip: 0x2c0,
+  TscAux: 0x2c8,
+  Pat: 0x2d0,
+  /** i64: added to the clock's nanoseconds by RDTSC. */
+  TscOffset: 0x2d8,
+
+  /** x87: control word, status word (TOP kept in FpuTop), tag word abridged (bit set: not empty). u32 each. */
+  FpuControl: 0x680,
+  FpuStatus: 0x684,
+  FpuTags: 0x688,
+  FpuTop: 0x68c,
+  FpuLastOpcode: 0x690,
+  FpuLastIp: 0x698,
+  FpuLastDp: 0x6a0,
+  FpuLastCs: 0x6a8,
+  FpuLastDs: 0x6ac,
+  Mxcsr: 0x6b0,
+
+  /** Pending exception: set by `raise` before leaving a handler with HandlerResult.Fault. u32 each. */
+  FaultVector: 0x700,
+  FaultErrorCode: 0x704 /* meaningful when FaultHasError */,
+  FaultHasError: 0x708,
+  /** u32: what the loop left for (LoopExit). */
+  ExitKind: 0x70c,
+  /** u32: port number, size in bytes, index of the access in the replay log. */
+  ExitSize: 0x710,
+  ExitPort: 0x714,
+  /** i64 */
+  ExitAddress: 0x718,
+  ExitValue: 0x720,
+  /** u32: accesses of the current instruction that the replay log holds / that were replayed so far. */
+  ReplayCount: 0x728,
+  ReplayNext: 0x72c,
+  /** Values of replayed reads: 32 slots of 8 bytes. */
+  ReplayValues: 0x740,
+  /** u32: 1 while an exception is being delivered, for double-fault detection: 0 none, 1 benign, 2 contributory, 3 page fault, 4 double. */
+  DeliveryClass: 0x730,
+  /** u32: vector + 1 of the instruction-level event kept from #DB traps (single-step) */
+  PendingDebug: 0x734,
+
+  /** 64 bytes each: where slow memory paths leave or take data wider than 8 bytes. */
+  Scratch0: 0x900,
+  Scratch1: 0x940,
+  /** 4 KiB of scratch for translated helpers (x87, FXSAVE). */
+  ScratchPage: 0xa00,
+} as const;
+
+/** Where the TLB banks start, from the state block's start. */
+export const TlbOffset = 0x4000;
+/** Entries in each of a bank's two tables (reads, then writes). */
+export const TlbEntries = 1024;
+export const TlbEntrySize = 16;
+export const TlbTableSize = TlbEntries * TlbEntrySize;
+/** Bank: read table, then write table. */
+export const TlbBankSize = 2 * TlbTableSize;
+/** Bank 0: supervisor. Bank 1: user (CPL 3). Bank 2: supervisor with EFLAGS.AC under SMAP. */
+export const TlbBanks = 3;
+export const TlbEntry = {
+  /** i64: linear address of the page. A slot is empty when its tag belongs to another slot. */
+  Tag: 0,
+  /** i32: host address = low 32 bits of the linear address + this. */
+  Addend: 8,
+  /** u32: physical page number; bit 31: global. */
+  Page: 12,
+} as const;
+
+/** Direct-mapped cache from linear RIP to block. */
+export const JumpCacheOffset = TlbOffset + TlbBanks * TlbBankSize;
+export const JumpCacheEntries = 4096;
+export const JumpCacheEntrySize = 16;
+export const JumpCacheEntry = {
+  /** i64: linear address XOR (mode key << 52) */
+  Tag: 0,
+  /** u32 */
+  Generation: 8,
+  /** u32: first record of the block */
+  Block: 12,
+} as const;
+
+/** Size of a vCPU's state block in bytes. */
+export const CpuBlockSize = JumpCacheOffset + JumpCacheEntries * JumpCacheEntrySize;
+
+/** What an out-of-line handler (and every handler, inside) answers. */
+export const HandlerResult = {
+  /** Go on with the next record. */
+  Next: 0,
+  /** RIP (Cpu.Rip) or the mode changed: look the next block up. */
+  Resync: 1,
+  /** An exception waits in Cpu.Fault*: deliver it; RIP is that of this instruction. */
+  Fault: 2,
+  /** Leave the loop with Cpu.ExitKind; Cpu.Rip is set by the loop to this instruction (it is run again after). */
+  Exit: 3,
+  /** Leave the loop with Cpu.ExitKind; the instruction is complete and Cpu.Rip is set by the loop to the next one. */
+  ExitAfter: 4,
+  /** As Resync, but RIP is that of this same instruction: it goes on after interrupts were looked at (REP). */
+  Again: 5,
+} as const;
+
+/** Why the interpreter loop came back to JavaScript. */
+export const LoopExit = {
+  /** The instruction budget is used up. */
+  Budget: 0,
+  /** Interrupts are enabled and Cpu.InterruptWindow was set. */
+  InterruptWindow: 1,
+  PioRead: 2,
+  PioWrite: 3,
+  MmioRead: 4,
+  MmioWrite: 5,
+  Halt: 6,
+  Shutdown: 7,
+  Hypercall: 8,
+  Debug: 9,
+  Failure: 10,
+} as const;
+export type LoopExit = (typeof LoopExit)[keyof typeof LoopExit];

@@ -1,0 +1,197 @@
+/**
+ * What an instruction's semantic is written against.
+ *
+ * A semantic is a function that emits the wasm of one instruction form: once with operands read from a decoded record
+ * (interpreter handler), once with operands known (translator). Everything about the form (sizes, operand kinds, mode)
+ * is static while emitting; everything else is a wasm value.
+ *
+ * Precise faults: all memory accesses that can fault come before the first architectural change, except that a write
+ * whose page was already probed by `readModify` of the same operand does not fault.
+ */
+import type { FunctionBuilder } from '../../../engine/wasm/encoder/function-builder.ts';
+import type { F32, F64, I32, I32Like, I64, I64Like, Local, V128, Value } from '../../../engine/wasm/encoder/values.ts';
+
+export type Width = 8 | 16 | 32 | 64;
+
+/** Letter and size of an operand form: what the handler is specialised for. */
+export type OperandKind =
+  /** general register; immediates of operand 1 come as this kind as well */
+  | 'gpr'
+  | 'xmm'
+  | 'mmx'
+  | 'memory'
+  | 'immediate'
+  /** `index` is static */
+  | 'segment'
+  | 'control'
+  | 'debug'
+  | 'st'
+  | 'relative'
+  | 'far';
+
+export interface Operand {
+  readonly kind: OperandKind;
+  /** Size in bits of the operand as the table says. */
+  readonly bits: number;
+  /** Static register number of segment, control, debug and st operands; -1 otherwise. */
+  readonly index: number;
+
+  /** Integer value, sign-extended from `width` (default: bits) to 64. May fault for memory. Evaluate once: `let` inside. */
+  read(width?: Width): Local<I64>;
+  /** The same, zero-extended. */
+  readUnsigned(width?: Width): Local<I64>;
+  /** Like `read`, for an operand that is written later in the same instruction: write access is checked first. */
+  readModify(width?: Width): Local<I64>;
+  /** Writes the low `width` bits. A 32-bit general register write clears the upper half; 8 and 16 keep the rest. */
+  write(value: I64, width?: Width): void;
+
+  /** xmm, mmx or memory. Memory of less than 16 bytes is zero-extended. */
+  readV128(): Local<V128>;
+  writeV128(value: V128): void;
+  readF64(): Local<F64>;
+  readF32(): Local<F32>;
+  /** Writes the low lane only: xmm registers keep the rest. */
+  writeF64(value: F64): void;
+  writeF32(value: F32): void;
+  /** Low 64 (or 32) bits of an xmm register with the rest cleared; memory: just the bytes. */
+  writeLowZeroing(value: I64, width: 32 | 64): void;
+  /** 80-bit and other wide memory: host pointer to `bytes` readable bytes (a copy when the access is not plain RAM). May fault. */
+  readPointer(bytes: number): Local<I32>;
+  /** Probes for writing `bytes` bytes; `commit` copies from the returned pointer's bytes when it was a bounce buffer. May fault. */
+  writePointer(bytes: number): { pointer: Local<I32>; commit(): void };
+  /** memory only: raises #GP(0) when the linear address is not a multiple of `bytes` (a power of two). */
+  requireAligned(bytes: number): void;
+  /** memory only: the linear address (segment base included) */
+  linear(): Local<I64>;
+  /** memory only: the offset (no segment base), truncated to the address size: LEA */
+  effective(): Local<I64>;
+}
+
+export interface FlagsWriter {
+  /** r = a + b; all sign-extended from `width` (default: the form's width). */
+  add(a: I64, b: I64, r: I64, width?: Width): void;
+  /** r = a - b */
+  sub(a: I64, b: I64, r: I64, width?: Width): void;
+  /** CF = OF = AF = 0 */
+  logic(r: I64): void;
+  /** Only what is named changes. `result` (sign-extended) sets ZF, SF and PF and clears AF unless `adjust` is given. 0/1 conditions otherwise. */
+  assign(change: { result?: I64; carry?: I32; overflow?: I32; adjust?: I32 }): void;
+  /** Arithmetic flags from an RFLAGS image (bits CF PF AF ZF SF OF). */
+  load(rflags: I32): void;
+  /** Arithmetic flags as an RFLAGS image (only those six bits). */
+  image(): Local<I32>;
+  carry(): I32;
+  zero(): I32;
+  sign(): I32;
+  overflow(): I32;
+  parity(): I32;
+  /** Condition code 0 to 15 as in Jcc/SETcc/CMOVcc: 0 or 1. */
+  condition(code: number): I32;
+}
+
+/** Static description of the form. */
+export interface Form {
+  readonly mnemonic: string;
+  /** Effective operand size in bits. */
+  readonly width: Width;
+  readonly addressWidth: 16 | 32 | 64;
+  /** Size of code: 64 is long mode proper. */
+  readonly codeSize: 16 | 32 | 64;
+  /** Stack address size: 64 in 64-bit code, else SS.B. */
+  readonly stackWidth: 16 | 32 | 64;
+  readonly rep: 0 | 0xf3 | 0xf2;
+  readonly lock: boolean;
+  /** Segment for implicit memory operands (string source, XLAT, MASKMOV), override applied: SegmentIndex. */
+  readonly segment: number;
+  /** REX.W was present (for rows where width is not what REX.W decides). */
+  readonly rexW: boolean;
+  /** Condition code of Jcc, SETcc, CMOVcc; -1 otherwise. */
+  readonly condition: number;
+}
+
+/** Exception vectors (SDM Vol. 3A "Exceptions and Interrupts"; AMD APM Vol. 2 "Exceptions and Interrupts"). */
+export const Vector = {
+  DivideError: 0,
+  Debug: 1,
+  Nmi: 2,
+  Breakpoint: 3,
+  Overflow: 4,
+  BoundRange: 5,
+  InvalidOpcode: 6,
+  DeviceNotAvailable: 7,
+  DoubleFault: 8,
+  InvalidTss: 10,
+  SegmentNotPresent: 11,
+  StackFault: 12,
+  GeneralProtection: 13,
+  PageFault: 14,
+  MathFault: 16,
+  AlignmentCheck: 17,
+  MachineCheck: 18,
+  SimdFault: 19,
+} as const;
+
+export interface Semantics {
+  readonly form: Form;
+  readonly f: FunctionBuilder;
+  /** Pointer to the vCPU's state block (engine/wasm/interpreter/cpu-layout.ts). */
+  readonly cpu: I32;
+  readonly flags: FlagsWriter;
+  /** Explicit operands in table order. */
+  readonly operands: readonly Operand[];
+  /** operands[0] / [1] / [2]; throws at build time when absent. */
+  readonly op0: Operand;
+  readonly op1: Operand;
+  readonly op2: Operand;
+
+  let<T extends Value>(value: T): Local<T>;
+  /** Implicit general register `index` (0 RAX, 1 RCX, 2 RDX, 3 RBX, 4 RSP…): sign-extended read of `width` bits. */
+  gpr(index: number, width: Width): I64;
+  gprUnsigned(index: number, width: Width): I64;
+  setGpr(index: number, width: Width, value: I64): void;
+  /** State field at `offset` of the state block. */
+  state32(offset: number): I32;
+  state64(offset: number): I64;
+  setState32(offset: number, value: I32Like): void;
+  setState64(offset: number, value: I64Like): void;
+
+  /** Raises an exception at this instruction and leaves the handler. */
+  raise(vector: number, errorCode?: I32Like): void;
+  raiseIf(condition: I32, vector: number, errorCode?: I32Like): void;
+  /** Leaves the handler, Cpu.Rip (and mode) having been set by the semantic. */
+  resync(): void;
+  /** Leaves the handler: near jump to RIP `target` (already truncated to the operand size). */
+  jump(target: I64): void;
+  /** Leaves the handler: the instruction is done. */
+  done(): void;
+  /** RIP of this and of the next instruction. */
+  rip(): I64;
+  nextRip(): I64;
+
+  /** Linear address of offset in segment `segment` for `bytes` bytes: limit and type checks outside 64-bit code. `offset` zero-extended. */
+  segmented(segment: number, offset: I64, bytes: number, write: boolean): Local<I64>;
+  /** Memory by linear address with the current privilege; may fault. Reads are sign-extended. */
+  load(linear: I64, width: Width): Local<I64>;
+  store(linear: I64, width: Width, value: I64): void;
+  loadV128(linear: I64): Local<V128>;
+  /** Host pointer to `bytes` readable (writable) bytes, as Operand.readPointer / writePointer. */
+  loadPointer(linear: I64, bytes: number): Local<I32>;
+  storePointer(linear: I64, bytes: number): { pointer: Local<I32>; commit(): void };
+  push(width: Width, value: I64): void;
+  /** Reads the top of the stack without moving RSP. */
+  peek(width: Width, offset: number): Local<I64>;
+  /** RSP += bytes with the stack's address size. */
+  dropStack(bytes: I64Like): void;
+  /** Calls a JavaScript implementation registered under `name` (rare.ts) with (cpu, record); its HandlerResult is obeyed. */
+  rare(name: string): void;
+  /** Calls a shared helper function of the engine, defined once per module: `build` emits it at first use. */
+  helper(
+    name: string,
+    params: readonly Value['type'][],
+    results: readonly Value['type'][],
+    build: (f: FunctionBuilder) => void,
+    ...args: Value[]
+  ): Value;
+}
+
+export type Semantic = (s: Semantics) => void;
