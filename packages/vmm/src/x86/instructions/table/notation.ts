@@ -1,0 +1,248 @@
+/**
+ * The notation of the instruction table, and its parser.
+ *
+ * A row is written as in the SDM's instruction pages and opcode maps (SDM Vol. 2A §3.1.1.1 "Opcode Column in the
+ * Instruction Summary Table", Vol. 2D §A.2 "Key to Abbreviations"):
+ *
+ *     [prefix] opcode bytes [ModRM part] MNEMONIC [operands] [; attributes]
+ *
+ * Prefix: nothing (any prefixes, and the fall-back where an opcode also has prefixed rows); NP (none of 66, F2, F3);
+ * NFx (no F2, F3); 66, F3 or F2 (mandatory); REX.W (in addition, REX.W set). `VEX.LZ[.pp].map` stands for a VEX prefix
+ * with L zero.
+ *
+ * Opcode: the escape bytes 0F, 0F 38 or 0F 3A and the opcode byte; `50+r` has a register in its low three bits.
+ *
+ * ModRM: `/r` (reg field is an operand), `/0` to `/7` (reg field extends the opcode), a byte such as `C1` (the whole
+ * ModRM byte), or `C0+i` (a ModRM byte whose rm field is an operand).
+ *
+ * Operands: a letter for the place and one for the width, see operand-spec.ts. Beyond the SDM: Z is a register in the
+ * opcode byte; `Ibs` is an 8-bit immediate that is sign-extended; `n` is the width of the mode (8 bytes in 64-bit mode,
+ * otherwise 4); `Rv/Mw` is a register of one width or memory of another. Operands that are implied and always the same
+ * (rDX:rAX of MUL) are not listed unless the SDM lists them.
+ *
+ * Attributes:
+ *   lock     LOCK is allowed when the first operand is memory
+ *   i64      invalid in 64-bit mode         o64  only in 64-bit mode
+ *   d64      operand size defaults to 64 bits in 64-bit mode; 32 is not available
+ *   f64      operand size is 64 bits in 64-bit mode: always on Intel, by default on AMD (near branches)
+ *   rep      REP, REPE or REPNE repeat the instruction
+ *   mem reg  only the memory or only the register form of ModRM.rm (implied by operands like M, R, U, N)
+ *   anymod   ModRM.mod is ignored and taken as 3
+ *   nob      REX.B must be clear
+ *   any other word is a CPU feature without which the row does not exist (names: CpuFeature)
+ */
+import { OperandMethod, parseOperand } from './operand-spec.ts';
+import type { OperandSpec } from './operand-spec.ts';
+
+/** Features that the decoder can mask; rows without a feature are always there. */
+export const CpuFeatures = [
+  'sse3', 'ssse3', 'sse4.1', 'sse4.2', 'sse4a', 'popcnt', 'lzcnt', 'bmi1', 'bmi2', 'adx', 'movbe', 'cx16', 'aes',
+  'pclmulqdq', 'sha', 'gfni', 'fsgsbase', 'rdrand', 'rdseed', 'rdpid', 'rdtscp', 'xsave', 'xsaveopt', 'xsavec',
+  'xsaves', 'invpcid', 'clflushopt', 'clwb', 'clzero', 'wbnoinvd', 'prefetchw', 'monitor', 'smap', 'svm',
+] as const; // prettier-ignore
+export type CpuFeature = (typeof CpuFeatures)[number];
+
+export const InstructionGroups = [
+  'arithmetic', 'shift', 'move', 'control', 'string', 'system', 'misc', 'x87', 'mmx', 'sse',
+] as const; // prettier-ignore
+export type InstructionGroup = (typeof InstructionGroups)[number];
+
+/** Opcode maps; the legacy and VEX maps with the same number hold different rows. */
+export const OpcodeMap = { OneByte: 0, TwoByte: 1, ThreeByte38: 2, ThreeByte3A: 3 } as const;
+export type OpcodeMap = (typeof OpcodeMap)[keyof typeof OpcodeMap];
+
+/** Mandatory prefix of a row; the first four are also the index of a prefix state in the dispatch tables. */
+export const RowPrefix = { None: 0, P66: 1, PF3: 2, PF2: 3, Any: 4, NoRepeat: 5 } as const;
+export type RowPrefix = (typeof RowPrefix)[keyof typeof RowPrefix];
+
+/** Which ModRM bytes a row accepts. */
+export const ModrmForm = { None: 0, Any: 1, Memory: 2, Register: 3 } as const;
+export type ModrmForm = (typeof ModrmForm)[keyof typeof ModrmForm];
+
+/** Rule for the effective operand size of a row. */
+export const OperandSizeRule = {
+  /** 16 or 32 by CS.D and 66, 64 by REX.W. */
+  Normal: 0,
+  /** Always 8 bits. */
+  Byte: 1,
+  /** d64. */
+  Default64: 2,
+  /** f64. */
+  Forced64: 3,
+} as const;
+export type OperandSizeRule = (typeof OperandSizeRule)[keyof typeof OperandSizeRule];
+
+/** One row of the instruction table. */
+export interface InstructionRow {
+  /** Position in `allRows`; not stable between versions. */
+  readonly index: number;
+  /** The row as written. */
+  readonly notation: string;
+  readonly group: InstructionGroup;
+  readonly mnemonic: string;
+  readonly vex: boolean;
+  readonly map: OpcodeMap;
+  readonly prefix: RowPrefix;
+  /** Needs REX.W (or VEX.W). */
+  readonly rexW: boolean;
+  readonly opcode: number;
+  /** `+r`: the low three opcode bits are a register. */
+  readonly opcodeRegister: boolean;
+  readonly modrm: ModrmForm;
+  /** `/0` to `/7`, or -1. */
+  readonly digit: number;
+  /** The whole ModRM byte of rows like `0F 01 C1`, or with rm zero of rows like `D8 C0+i`; otherwise -1. */
+  readonly modrmByte: number;
+  /** `+i`: the rm field of `modrmByte` is an operand. */
+  readonly modrmRegister: boolean;
+  readonly operands: readonly OperandSpec[];
+  readonly operandSizeRule: OperandSizeRule;
+  readonly lock: boolean;
+  readonly rep: boolean;
+  /** Exists in 64-bit mode, outside of it. */
+  readonly long: boolean;
+  readonly legacy: boolean;
+  readonly anyMod: boolean;
+  readonly noRexB: boolean;
+  readonly feature: CpuFeature | undefined;
+}
+
+const Prefixes: Readonly<Record<string, RowPrefix>> = {
+  NP: RowPrefix.None,
+  '66': RowPrefix.P66,
+  F3: RowPrefix.PF3,
+  F2: RowPrefix.PF2,
+  NFx: RowPrefix.NoRepeat,
+};
+
+const VexMaps: Readonly<Record<string, OpcodeMap>> = {
+  '0F': OpcodeMap.TwoByte,
+  '0F38': OpcodeMap.ThreeByte38,
+  '0F3A': OpcodeMap.ThreeByte3A,
+};
+
+const EncodingToken = /^(NP|NFx|REX\.W|VEX\..*|[0-9A-F]{2}(\+[ri])?|\/[r0-7])$/;
+
+interface Encoding {
+  vex: boolean;
+  map: OpcodeMap;
+  prefix: RowPrefix;
+  rexW: boolean;
+  opcode: number;
+  opcodeRegister: boolean;
+  hasModrm: boolean;
+  digit: number;
+  modrmByte: number;
+  modrmRegister: boolean;
+}
+
+function parseVex(token: string): Pick<Encoding, 'prefix' | 'map'> {
+  const parts = token.split('.');
+  const map = VexMaps[parts.at(-1) ?? ''];
+  if (parts[1] !== 'LZ' || map === undefined) throw new Error(`unsupported VEX form ${token}`);
+  return { map, prefix: parts.length === 4 ? (Prefixes[parts[2] ?? ''] ?? RowPrefix.None) : RowPrefix.None };
+}
+
+function parseEncoding(tokens: string[]): Encoding {
+  const result: Encoding = {
+    vex: false, map: OpcodeMap.OneByte, prefix: RowPrefix.Any, rexW: false, opcode: 0, opcodeRegister: false,
+    hasModrm: false, digit: -1, modrmByte: -1, modrmRegister: false,
+  }; // prettier-ignore
+  const rest = [...tokens];
+  if (rest[0] === 'REX.W') {
+    result.rexW = true;
+    rest.shift();
+  }
+  const first = rest[0] ?? '';
+  if (first.startsWith('VEX.')) {
+    Object.assign(result, parseVex(first), { vex: true });
+    rest.shift();
+  } else {
+    const prefix = Prefixes[first];
+    if (prefix !== undefined) {
+      result.prefix = prefix;
+      rest.shift();
+    }
+    if (rest[0] === '0F') {
+      const escape = rest[1];
+      result.map =
+        escape === '38' ? OpcodeMap.ThreeByte38 : escape === '3A' ? OpcodeMap.ThreeByte3A : OpcodeMap.TwoByte;
+      rest.splice(0, result.map === OpcodeMap.TwoByte ? 1 : 2);
+    }
+  }
+  const opcode = rest.shift() ?? '';
+  result.opcode = parseInt(opcode, 16);
+  result.opcodeRegister = opcode.endsWith('+r');
+  const modrm = rest.shift();
+  if (modrm === undefined) return result;
+  result.hasModrm = true;
+  if (modrm.startsWith('/')) {
+    if (modrm !== '/r') result.digit = Number(modrm[1]);
+  } else {
+    result.modrmByte = parseInt(modrm, 16);
+    result.modrmRegister = modrm.endsWith('+i');
+  }
+  return result;
+}
+
+const RegisterOnly: readonly OperandMethod[] = [OperandMethod.RmGpr, OperandMethod.RmMmx, OperandMethod.RmXmm];
+
+function modrmForm(encoding: Encoding, operands: readonly OperandSpec[], words: readonly string[]): ModrmForm {
+  if (!encoding.hasModrm) return ModrmForm.None;
+  if (words.includes('anymod')) return ModrmForm.Any;
+  if (words.includes('mem') || operands.some((operand) => operand.method === OperandMethod.Memory)) {
+    return ModrmForm.Memory;
+  }
+  if (words.includes('reg') || encoding.modrmByte >= 0) return ModrmForm.Register;
+  return operands.some((operand) => RegisterOnly.includes(operand.method)) ? ModrmForm.Register : ModrmForm.Any;
+}
+
+/** A row works on bytes when one of its operands is a byte and none varies with the operand size. */
+function operandSizeRule(operands: readonly OperandSpec[], words: readonly string[]): OperandSizeRule {
+  if (words.includes('d64')) return OperandSizeRule.Default64;
+  if (words.includes('f64')) return OperandSizeRule.Forced64;
+  const places = operands.filter(
+    ({ method }) =>
+      method !== OperandMethod.Immediate && method !== OperandMethod.SignedImmediate && method !== OperandMethod.One,
+  );
+  const byte = places.some(({ notation }) => ['Eb', 'Gb', 'Zb', 'Ob', 'Xb', 'Yb', 'AL'].includes(notation));
+  const varies = places.some(({ registerSize }) => registerSize < 0);
+  return byte && !varies ? OperandSizeRule.Byte : OperandSizeRule.Normal;
+}
+
+const KnownWords = ['lock', 'i64', 'o64', 'd64', 'f64', 'rep', 'mem', 'reg', 'anymod', 'nob'];
+
+function featureOf(notation: string, words: readonly string[]): CpuFeature | undefined {
+  const others = words.filter((word) => !KnownWords.includes(word));
+  if (others.length > 1) throw new Error(`row '${notation}': more than one feature`);
+  const feature = CpuFeatures.find((name) => name === others[0]);
+  if (others.length === 1 && feature === undefined) throw new Error(`row '${notation}': unknown word ${others[0]}`);
+  return feature;
+}
+
+/** Parses one row. Throws on a mistake in the table: it is found when the module loads. */
+export function parseRow(notation: string, group: InstructionGroup, index: number): InstructionRow {
+  const [body = '', attributes = ''] = notation.split(';');
+  const words = attributes.split(' ').filter((word) => word !== '');
+  const tokens = body.trim().split(' ');
+  let encodingLength = 0;
+  while (EncodingToken.test(tokens[encodingLength] ?? '')) encodingLength++;
+  const mnemonic = tokens[encodingLength];
+  if (mnemonic === undefined) throw new Error(`row '${notation}': no mnemonic`);
+  const operandText = tokens.slice(encodingLength + 1).join('');
+  const operands = operandText === '' ? [] : operandText.split(',').map(parseOperand);
+  const { hasModrm, ...encoding } = parseEncoding(tokens.slice(0, encodingLength));
+  return {
+    index, notation, group, mnemonic, ...encoding,
+    modrm: modrmForm({ hasModrm, ...encoding }, operands, words),
+    operands,
+    operandSizeRule: operandSizeRule(operands, words),
+    lock: words.includes('lock'),
+    rep: words.includes('rep'),
+    long: !words.includes('i64'),
+    legacy: !words.includes('o64'),
+    anyMod: words.includes('anymod'),
+    noRexB: words.includes('nob'),
+    feature: featureOf(notation, words),
+  }; // prettier-ignore
+}

@@ -1,0 +1,31 @@
+/** The instruction table: every row, in one list. Its notation is described in notation.ts. */
+import { arithmeticRows } from './arithmetic.ts';
+import { controlRows } from './control.ts';
+import { miscRows } from './misc.ts';
+import { moveRows } from './move.ts';
+import { parseRow } from './notation.ts';
+import type { InstructionGroup, InstructionRow } from './notation.ts';
+import { shiftRows } from './shift.ts';
+import { stringRows } from './string.ts';
+import { systemRows } from './system.ts';
+
+const sources: readonly (readonly [InstructionGroup, readonly string[]])[] = [
+  ['arithmetic', arithmeticRows],
+  ['shift', shiftRows],
+  ['move', moveRows],
+  ['control', controlRows],
+  ['string', stringRows],
+  ['system', systemRows],
+  ['misc', miscRows],
+];
+
+function parseAll(): readonly InstructionRow[] {
+  const rows: InstructionRow[] = [];
+  for (const [group, notations] of sources) {
+    for (const notation of notations) rows.push(parseRow(notation, group, rows.length));
+  }
+  return rows;
+}
+
+/** Every row of the table; `allRows[i].index === i`. */
+export const allRows: readonly InstructionRow[] = parseAll();
