@@ -5,10 +5,12 @@ export type AccessSize = 1 | 2 | 4 | 8;
 /**
  * A device on a port or MMIO bus.
  *
- * Values of up to 4 bytes are unsigned numbers. An 8-byte access is split into two 4-byte ones (low half first) by the
- * bus unless the device has `wide`.
+ * Values of up to 4 bytes are unsigned numbers. The bus splits accesses that are wider than `maxAccess`, and those that
+ * reach beyond the device's end (lower addresses first), so a device never sees an 8-byte access.
  */
 export interface BusDevice {
+  /** The widest access that the device decodes; 4 unless it says otherwise. 8-bit ISA devices say 1. */
+  readonly maxAccess?: 1 | 2 | 4;
   /** Reads `size` bytes at `offset`; the upper bits beyond `size` are ignored. */
   read(offset: number, size: AccessSize): number;
   write(offset: number, size: AccessSize, value: number): void;
