@@ -1,0 +1,32 @@
+/** What a virtual machine is made of, as a user of the library says it. */
+
+export type EngineChoice = 'auto' | 'wasm' | 'kvm';
+
+export interface DiskOptions {
+  /** A raw image: a file or a block device whose size is a multiple of 512 bytes. */
+  readonly path: string;
+  /** The guest cannot write, and others may read the image meanwhile. Default: false. */
+  readonly readOnly?: boolean;
+}
+
+export interface VirtualMachineOptions {
+  /** Kernel image: bzImage, vmlinux ELF, PVH or multiboot. Default: Debian's newest cloud kernel, fetched once. */
+  readonly kernel?: string;
+  /** Initial RAM file system. Default: with the default kernel, a small busybox system with its modules. */
+  readonly initrd?: string;
+  /** Added to the kernel's command line, after the defaults. */
+  readonly append?: string;
+  /** Guest memory: '256M', '1G' or bytes. Default: 256M. */
+  readonly memory?: string | number;
+  /** Processors of the guest. Default: 1. */
+  readonly cpus?: number;
+  readonly disks?: readonly DiskOptions[];
+  /** Default: 'auto'. */
+  readonly engine?: EngineChoice;
+  /** Seconds after which the machine is ended. Default: no limit. */
+  readonly timeout?: number;
+  /** The size of the console's window, as the guest sees it. Default: what the guest assumes (80 x 25). */
+  readonly window?: { readonly columns: number; readonly rows: number };
+  /** Is told of long steps (fetching a kernel), in words for people. Default: nothing is told. */
+  readonly onProgress?: (message: string) => void;
+}
