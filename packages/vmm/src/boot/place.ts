@@ -1,0 +1,74 @@
+/** Copies boot structures, kernels and initrds into guest memory, or says how much memory they would need. */
+import { HostError } from '../errors/host-error.ts';
+import type { GuestMemory } from '../memory/guest-memory.ts';
+import { gpa, PageSize } from '../memory/address.ts';
+import type { GuestPhysicalAddress } from '../memory/address.ts';
+import { findHighest, isUsable } from './memory-regions.ts';
+import type { MemoryRegion } from './memory-regions.ts';
+
+const MiB = 1024 * 1024;
+
+export function memoryTooSmall(memory: GuestMemory, what: string, bytesNeeded: number): HostError {
+  const needed = Math.ceil(bytesNeeded / MiB);
+  return new HostError(
+    'MemoryTooSmall',
+    `the guest's ${Math.floor(memory.size / MiB)} MiB of memory cannot hold ${what}: at least ${needed} MiB are needed ` +
+      `to load it, and more to run it (--memory ${Math.max(64, 2 ** Math.ceil(Math.log2(needed * 1.5)))}M)`,
+  );
+}
+
+/** Writes one of the boot structures, whose places are RAM in every machine that can run a kernel. */
+export function writeBootData(memory: GuestMemory, address: GuestPhysicalAddress, bytes: Uint8Array): void {
+  if (!memory.write(address, bytes)) throw memoryTooSmall(memory, 'the boot data', 2 * MiB);
+}
+
+/** Copies a kernel segment and clears the rest of its memory. The range must have passed {@link isUsable}. */
+export function writeSegment(memory: GuestMemory, address: number, bytes: Uint8Array, memorySize: number): void {
+  const written = memory.write(gpa(address), bytes) && zero(memory, address + bytes.length, memorySize - bytes.length);
+  if (!written) throw new HostError('Internal', `guest memory at 0x${address.toString(16)} refused a kernel segment`);
+}
+
+function zero(memory: GuestMemory, address: number, size: number): boolean {
+  if (size <= 0) return true;
+  const view = memory.view(gpa(address), size);
+  if (view) {
+    view.fill(0);
+    memory.markWritten(gpa(address), size);
+    return true;
+  }
+  const zeros = new Uint8Array(Math.min(size, MiB));
+  for (let done = 0; done < size; done += zeros.length) {
+    const chunk = zeros.subarray(0, Math.min(zeros.length, size - done));
+    if (!memory.write(gpa(address + done), chunk)) return false;
+  }
+  return true;
+}
+
+export interface PlacedModule {
+  readonly start: GuestPhysicalAddress;
+  readonly size: number;
+}
+
+/** Places an initrd as high as possible below `limit` and above the kernel, and copies it there. */
+export function placeInitrd(
+  memory: GuestMemory,
+  regions: readonly MemoryRegion[],
+  initrd: Uint8Array,
+  kernelEnd: number,
+  limit: number,
+): PlacedModule {
+  const start = findHighest(regions, initrd.length, kernelEnd, limit);
+  if (start === undefined) {
+    const needed = Math.ceil(kernelEnd / PageSize) * PageSize + initrd.length;
+    if (needed > limit) {
+      throw new HostError(
+        'InitrdUnsupported',
+        `the initrd of ${Math.ceil(initrd.length / MiB)} MiB does not fit below ${Math.floor(limit / MiB)} MiB, ` +
+          'the highest address that this kernel accepts: pass a smaller one',
+      );
+    }
+    throw memoryTooSmall(memory, 'the kernel and its initrd', needed);
+  }
+  writeSegment(memory, start, initrd, initrd.length);
+  return { start, size: initrd.length };
+}
