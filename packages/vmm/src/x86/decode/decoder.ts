@@ -298,10 +298,12 @@ export class Decoder {
     const prefix = this.#operandPrefix && row.prefix !== RowPrefix.P66;
     if (this.#codeSize === 64) {
       this.#addressSize = this.#addressPrefix ? 32 : 64;
-      if ((this.#rex & Rex.W) !== 0 || (operandSizeRule === OperandSizeRule.Forced64 && this.#intel))
-        this.#operandSize = 64;
+      const wide = (this.#rex & Rex.W) !== 0 && (operandSizeRule !== OperandSizeRule.Wide32OnAmd || this.#intel);
+      if (wide || (operandSizeRule === OperandSizeRule.Forced64 && this.#intel)) this.#operandSize = 64;
       else if (prefix) this.#operandSize = 16;
-      else this.#operandSize = operandSizeRule >= OperandSizeRule.Default64 ? 64 : 32;
+      else if (operandSizeRule === OperandSizeRule.Default64 || operandSizeRule === OperandSizeRule.Forced64) {
+        this.#operandSize = 64;
+      } else this.#operandSize = 32;
     } else {
       this.#addressSize = (this.#codeSize === 16) !== this.#addressPrefix ? 16 : 32;
       this.#operandSize = (this.#codeSize === 16) !== prefix ? 16 : 32;
@@ -361,7 +363,7 @@ export class Decoder {
       case SizeCode.Native:
         return long ? 8 : 4;
       case SizeCode.FarPointer:
-        return bytes === 8 && !this.#intel ? 6 : 2 + bytes;
+        return 2 + bytes;
       case SizeCode.Pair:
         return 2 * bytes;
       case SizeCode.DescriptorTable:

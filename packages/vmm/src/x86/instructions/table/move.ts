@@ -75,9 +75,9 @@ export const moveRows: readonly string[] = [
   // Far pointer loads
   'C4 /r LES Gz, Mp; i64',
   'C5 /r LDS Gz, Mp; i64',
-  '0F B2 /r LSS Gv, Mp',
-  '0F B4 /r LFS Gv, Mp',
-  '0F B5 /r LGS Gv, Mp',
+  '0F B2 /r LSS Gv, Mp; w32',
+  '0F B4 /r LFS Gv, Mp; w32',
+  '0F B5 /r LGS Gv, Mp; w32',
   // Flags
   '9E SAHF',
   '9F LAHF',

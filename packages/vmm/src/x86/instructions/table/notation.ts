@@ -25,6 +25,7 @@
  *   i64      invalid in 64-bit mode         o64  only in 64-bit mode
  *   d64      operand size defaults to 64 bits in 64-bit mode; 32 is not available
  *   f64      operand size is 64 bits in 64-bit mode: always on Intel, by default on AMD (near branches)
+ *   w32      REX.W makes the operand size 64 bits on Intel, and has no effect on AMD (far pointers in memory)
  *   rep      REP, REPE or REPNE repeat the instruction
  *   mem reg  only the memory or only the register form of ModRM.rm (implied by operands like M, R, U, N)
  *   anymod   ModRM.mod is ignored and taken as 3
@@ -36,14 +37,14 @@ import type { OperandSpec } from './operand-spec.ts';
 
 /** Features that the decoder can mask; rows without a feature are always there. */
 export const CpuFeatures = [
-  'sse3', 'ssse3', 'sse4.1', 'sse4.2', 'sse4a', 'popcnt', 'lzcnt', 'bmi1', 'bmi2', 'adx', 'movbe', 'cx16', 'aes',
-  'pclmulqdq', 'sha', 'gfni', 'fsgsbase', 'rdrand', 'rdseed', 'rdpid', 'rdtscp', 'xsave', 'xsaveopt', 'xsavec',
+  'sse3', 'ssse3', 'sse4.1', 'sse4.2', 'popcnt', 'lzcnt', 'bmi1', 'bmi2', 'adx', 'movbe', 'cx16', 'aes',
+  'pclmulqdq', 'sha', 'fsgsbase', 'rdrand', 'rdseed', 'rdpid', 'rdtscp', 'xsave', 'xsaveopt', 'xsavec',
   'xsaves', 'invpcid', 'clflushopt', 'clwb', 'clzero', 'wbnoinvd', 'prefetchw', 'monitor', 'smap', 'svm',
 ] as const; // prettier-ignore
 export type CpuFeature = (typeof CpuFeatures)[number];
 
 export const InstructionGroups = [
-  'arithmetic', 'shift', 'move', 'control', 'string', 'system', 'misc', 'x87', 'mmx', 'sse',
+  'arithmetic', 'shift', 'move', 'control', 'string', 'system', 'misc', 'x87', 'mmx', 'sse', 'sse2', 'sse3', 'sse4',
 ] as const; // prettier-ignore
 export type InstructionGroup = (typeof InstructionGroups)[number];
 
@@ -69,6 +70,8 @@ export const OperandSizeRule = {
   Default64: 2,
   /** f64. */
   Forced64: 3,
+  /** w32. */
+  Wide32OnAmd: 4,
 } as const;
 export type OperandSizeRule = (typeof OperandSizeRule)[keyof typeof OperandSizeRule];
 
@@ -201,6 +204,7 @@ function modrmForm(encoding: Encoding, operands: readonly OperandSpec[], words: 
 function operandSizeRule(operands: readonly OperandSpec[], words: readonly string[]): OperandSizeRule {
   if (words.includes('d64')) return OperandSizeRule.Default64;
   if (words.includes('f64')) return OperandSizeRule.Forced64;
+  if (words.includes('w32')) return OperandSizeRule.Wide32OnAmd;
   const places = operands.filter(
     ({ method }) =>
       method !== OperandMethod.Immediate && method !== OperandMethod.SignedImmediate && method !== OperandMethod.One,
@@ -210,7 +214,7 @@ function operandSizeRule(operands: readonly OperandSpec[], words: readonly strin
   return byte && !varies ? OperandSizeRule.Byte : OperandSizeRule.Normal;
 }
 
-const KnownWords = ['lock', 'i64', 'o64', 'd64', 'f64', 'rep', 'mem', 'reg', 'anymod', 'nob'];
+const KnownWords = ['lock', 'i64', 'o64', 'd64', 'f64', 'w32', 'rep', 'mem', 'reg', 'anymod', 'nob'];
 
 function featureOf(notation: string, words: readonly string[]): CpuFeature | undefined {
   const others = words.filter((word) => !KnownWords.includes(word));

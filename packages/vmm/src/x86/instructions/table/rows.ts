@@ -2,12 +2,18 @@
 import { arithmeticRows } from './arithmetic.ts';
 import { controlRows } from './control.ts';
 import { miscRows } from './misc.ts';
+import { mmxRows } from './mmx.ts';
 import { moveRows } from './move.ts';
 import { parseRow } from './notation.ts';
 import type { InstructionGroup, InstructionRow } from './notation.ts';
 import { shiftRows } from './shift.ts';
+import { sse2Rows } from './sse2.ts';
+import { sse3Rows } from './sse3.ts';
+import { sse4Rows } from './sse4.ts';
+import { sseRows } from './sse.ts';
 import { stringRows } from './string.ts';
 import { systemRows } from './system.ts';
+import { x87Rows } from './x87.ts';
 
 const sources: readonly (readonly [InstructionGroup, readonly string[]])[] = [
   ['arithmetic', arithmeticRows],
@@ -17,6 +23,12 @@ const sources: readonly (readonly [InstructionGroup, readonly string[]])[] = [
   ['string', stringRows],
   ['system', systemRows],
   ['misc', miscRows],
+  ['x87', x87Rows],
+  ['mmx', mmxRows],
+  ['sse', sseRows],
+  ['sse2', sse2Rows],
+  ['sse3', sse3Rows],
+  ['sse4', sse4Rows],
 ];
 
 function parseAll(): readonly InstructionRow[] {
