@@ -27,6 +27,13 @@ export interface VirtualMachineOptions {
   readonly timeout?: number;
   /** The size of the console's window, as the guest sees it. Default: what the guest assumes (80 x 25). */
   readonly window?: { readonly columns: number; readonly rows: number };
+  /**
+   * True when a person types on the console: keys go to the guest at once. Default: false, which holds input back until
+   * the guest reads it, a line at a time, so that nothing is lost.
+   */
+  readonly interactive?: boolean;
+  /** Aborts a creation that takes long (fetching a kernel). */
+  readonly signal?: AbortSignal;
   /** Is told of long steps (fetching a kernel), in words for people. Default: nothing is told. */
   readonly onProgress?: (message: string) => void;
 }

@@ -19,6 +19,10 @@ export const HostErrorCode = {
   DiskOddSized: { exitCode: 66 },
   FetchFailed: { exitCode: 67 },
   EngineUnavailable: { exitCode: 68 },
+  /** A wait for console output or a state that did not come in time. */
+  WaitTimedOut: { exitCode: 69 },
+  /** Something was asked of a machine that has ended. */
+  MachineEnded: { exitCode: 69 },
   Internal: { exitCode: 70 },
 } as const satisfies Record<string, { exitCode: number }>;
 export type HostErrorCode = keyof typeof HostErrorCode;
