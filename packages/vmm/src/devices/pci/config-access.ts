@@ -5,10 +5,10 @@
  * "PCI Express Enhanced Configuration Access Mechanism (ECAM)". Bits 27 to 24 of CONFIG_ADDRESS extend the register
  * number as AMD processors have it (BKDG "IO Configuration-Space Address Register"), which Linux uses on them.
  *
- * Also here, because they share a doubleword: the reset control register at port 0xCF9 (bits as in Intel's ICH).
+ * The reset control register, a byte at port 0xCF9, is another device that the machine attaches above these ports.
  */
 import type { AccessSize, BusDevice, Saveable, SavedState } from '../../bus/bus-device.ts';
-import { HostError } from '../../errors/host-error.ts';
+import { requireVersion } from '../../bus/saved-state.ts';
 import { bitfield } from '../../registers/bitfield.ts';
 import { noDevice } from './config-registers.ts';
 
@@ -19,7 +19,7 @@ export interface ConfigSpaces {
 }
 
 /** Ports, relative to 0xCF8. */
-const Port = { Address: 0, ResetControl: 1, Data: 4, End: 8 } as const;
+const Port = { Address: 0, Data: 4, End: 8 } as const;
 
 const ConfigAddress = bitfield(32, {
   Reserved0: [1, 0],
@@ -32,24 +32,17 @@ const ConfigAddress = bitfield(32, {
 });
 const AddressWritable = ~(ConfigAddress.Reserved0.mask | ConfigAddress.Reserved28.mask) >>> 0;
 
-const ResetControl = bitfield(8, { Reserved0: 0, SystemReset: 1, ResetCpu: 2, FullReset: 3, Reserved4: [7, 4] });
-
 /** Ports 0xCF8 to 0xCFF. */
 export class PciConfigPorts implements BusDevice, Saveable {
   readonly #spaces: ConfigSpaces;
-  readonly #reset: () => void;
   #address = 0;
-  #resetControl = 0;
 
-  /** `reset` runs when the guest asks for a reset of the machine at port 0xCF9. */
-  constructor(spaces: ConfigSpaces, reset: () => void) {
+  constructor(spaces: ConfigSpaces) {
     this.#spaces = spaces;
-    this.#reset = reset;
   }
 
   read(port: number, size: AccessSize): number {
     if (port === Port.Address && size === 4) return this.#address;
-    if (port === Port.ResetControl && size === 1) return this.#resetControl;
     const target = this.#target(port, size);
     if (target === undefined) return noDevice(size);
     return this.#spaces.readConfig(target.bus, target.devfn, target.offset, size);
@@ -58,8 +51,6 @@ export class PciConfigPorts implements BusDevice, Saveable {
   write(port: number, size: AccessSize, value: number): void {
     if (port === Port.Address && size === 4) {
       this.#address = (value & AddressWritable) >>> 0;
-    } else if (port === Port.ResetControl && size === 1) {
-      this.#writeResetControl(value);
     } else {
       const target = this.#target(port, size);
       if (target !== undefined) this.#spaces.writeConfig(target.bus, target.devfn, target.offset, size, value);
@@ -68,18 +59,15 @@ export class PciConfigPorts implements BusDevice, Saveable {
 
   reset(): void {
     this.#address = 0;
-    this.#resetControl = 0;
   }
 
   save(): SavedState {
-    return { version: 1, address: this.#address, resetControl: this.#resetControl };
+    return { version: 1, address: this.#address };
   }
 
   restore(state: SavedState): void {
-    if (state.version !== 1) throw new HostError('Internal', `PCI ports' state has unknown version ${state.version}`);
-    const saved = state as unknown as { address: number; resetControl: number };
-    this.#address = saved.address;
-    this.#resetControl = saved.resetControl;
+    requireVersion(state, 1, 'PCI ports');
+    this.#address = (state as unknown as { address: number }).address;
   }
 
   #target(port: number, size: number): { bus: number; devfn: number; offset: number } | undefined {
@@ -91,14 +79,6 @@ export class PciConfigPorts implements BusDevice, Saveable {
       devfn: ConfigAddress.DeviceFunction.get(address),
       offset: doubleword + port - Port.Data,
     };
-  }
-
-  /** A reset happens when ResetCpu goes from 0 to 1. */
-  #writeResetControl(value: number): void {
-    const rising = ResetControl.ResetCpu.isSet(value) && !ResetControl.ResetCpu.isSet(this.#resetControl);
-    this.#resetControl =
-      value & (ResetControl.SystemReset.mask | ResetControl.ResetCpu.mask | ResetControl.FullReset.mask);
-    if (rising) this.#reset();
   }
 }
 

@@ -7,7 +7,9 @@
  * Left out: multi-function devices, bridges and further buses, hot plug, routing of INTx to the 8259 PICs (interrupt
  * link devices): without an IOAPIC driver a guest has to poll or to use MSI-X.
  */
+import type { AddressRange } from '../../bus/address-range.ts';
 import type { AccessSize, BusDevice, Saveable, SavedState } from '../../bus/bus-device.ts';
+import { requireVersion } from '../../bus/saved-state.ts';
 import { HostError } from '../../errors/host-error.ts';
 import type { InterruptLine, MsiSink } from '../../interrupts/interrupt-line.ts';
 import { PciConfigPorts, PciEcam } from './config-access.ts';
@@ -17,7 +19,6 @@ import { IntxWires, intxWire } from './intx.ts';
 import { PciFunction } from './pci-function.ts';
 import type { PciDevice } from './pci-function.ts';
 import { PciAddressSpace } from './windows.ts';
-import type { AddressRange } from './windows.ts';
 
 /** "PCIe host bridge" of the QEMU generic machine: class drivers need no more, and no chip-specific quirk matches it. */
 const BridgeIdentity = { vendorId: 0x1b36, deviceId: 0x0008 } as const;
@@ -30,8 +31,6 @@ export interface PciHostConfig {
   /** The global system interrupts behind `intx`: the value of the interrupt line registers. */
   readonly intxGsi: readonly number[];
   readonly msi: MsiSink;
-  /** Runs when the guest asks for a reset at port 0xCF9. */
-  readonly reset: () => void;
 }
 
 export class PciHost implements ConfigSpaces, Saveable {
@@ -48,7 +47,7 @@ export class PciHost implements ConfigSpaces, Saveable {
   constructor(config: PciHostConfig) {
     this.#config = config;
     this.space = new PciAddressSpace(config.windows);
-    this.ports = new PciConfigPorts(this, config.reset);
+    this.ports = new PciConfigPorts(this);
     this.ecam = new PciEcam(this);
     this.#wires = new IntxWires(config.intx);
     this.attach(new HostBridgeDevice(), 0);
@@ -121,7 +120,7 @@ export class PciHost implements ConfigSpaces, Saveable {
   }
 
   restore(state: SavedState): void {
-    if (state.version !== 1) throw new HostError('Internal', `PCI host state has unknown version ${state.version}`);
+    requireVersion(state, 1, 'PCI host');
     const saved = state as unknown as { ports: SavedState; devices: readonly (SavedState | undefined)[] };
     this.ports.restore(saved.ports);
     this.#slots.forEach((device, slot) => {

@@ -8,7 +8,7 @@
  * here such a message is dropped.
  */
 import type { BusDevice, Saveable, SavedState } from '../../bus/bus-device.ts';
-import { HostError } from '../../errors/host-error.ts';
+import { requireVersion } from '../../bus/saved-state.ts';
 import { bitfield } from '../../registers/bitfield.ts';
 import { CapabilityId } from './config-registers.ts';
 import type { PciCapability } from './pci-function.ts';
@@ -107,7 +107,7 @@ export class Msix implements Saveable {
   }
 
   restore(state: SavedState): void {
-    if (state.version !== 1) throw new HostError('Internal', `MSI-X state has unknown version ${state.version}`);
+    requireVersion(state, 1, 'MSI-X');
     const saved = state as unknown as {
       enabled: boolean;
       functionMask: boolean;

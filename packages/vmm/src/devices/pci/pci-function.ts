@@ -8,7 +8,7 @@
  * stops nothing: drivers reset a device to stop its DMA.
  */
 import type { Saveable, SavedState } from '../../bus/bus-device.ts';
-import { HostError } from '../../errors/host-error.ts';
+import { requireVersion } from '../../bus/saved-state.ts';
 import { unconnectedLine } from '../../interrupts/interrupt-line.ts';
 import type { InterruptLine, MsiSink } from '../../interrupts/interrupt-line.ts';
 import { Bar, barRegisters } from './bar.ts';
@@ -115,7 +115,7 @@ export class PciFunction implements Saveable {
   }
 
   restore(state: SavedState): void {
-    if (state.version !== 1) throw new HostError('Internal', `PCI function state has unknown version ${state.version}`);
+    requireVersion(state, 1, 'PCI function');
     const saved = state as unknown as { command: number; interruptLine: number; intxAsserted: boolean; bars: number[] };
     this.interruptLine = saved.interruptLine;
     this.#intxAsserted = saved.intxAsserted;

@@ -5,13 +5,9 @@
  * them. Guests may put BARs on top of each other or outside of every window: the BAR that came first answers, and what
  * no window covers is not decoded. So no guest can disturb the platform's own devices by moving a BAR.
  */
+import type { AddressRange } from '../../bus/address-range.ts';
 import type { AccessSize, BusDevice } from '../../bus/bus-device.ts';
 import { noDevice } from './config-registers.ts';
-
-export interface AddressRange {
-  readonly start: number;
-  readonly size: number;
-}
 
 interface Claim {
   readonly start: number;

@@ -6,6 +6,7 @@
  * Left out: several queues, write-cache control (VIRTIO_BLK_F_CONFIG_WCE), geometry, resizing, secure erase, zones.
  */
 import type { SavedState } from '../../../bus/bus-device.ts';
+import { requireVersion } from '../../../bus/saved-state.ts';
 import { HostError } from '../../../errors/host-error.ts';
 import { RegisterSpace, constant, reserved } from '../../pci/register-space.ts';
 import type { QueueRunner, VirtioDevice, VirtioSignals } from '../virtio-device.ts';
@@ -50,7 +51,7 @@ export class VirtioBlock implements VirtioDevice {
 
   /** The disk must be the one that was saved: at least its size has to agree. */
   restore(state: SavedState): void {
-    if (state.version !== 1) throw new HostError('Internal', `block state has unknown version ${state.version}`);
+    requireVersion(state, 1, 'block');
     if (state['sectors'] === this.#sectors) return;
     throw new HostError(
       'InvalidArgument',

@@ -6,7 +6,7 @@
  * Left out: several ports (VIRTIO_CONSOLE_F_MULTIPORT).
  */
 import type { SavedState } from '../../../bus/bus-device.ts';
-import { HostError } from '../../../errors/host-error.ts';
+import { requireVersion } from '../../../bus/saved-state.ts';
 import type { GuestMemory } from '../../../memory/guest-memory.ts';
 import { RegisterSpace, register } from '../../pci/register-space.ts';
 import { readSegments, totalLength, writeSegments } from '../descriptor-chain.ts';
@@ -92,7 +92,7 @@ export class VirtioConsole implements VirtioDevice {
   }
 
   restore(state: SavedState): void {
-    if (state.version !== 1) throw new HostError('Internal', `console state has unknown version ${state.version}`);
+    requireVersion(state, 1, 'console');
     const saved = state as unknown as { columns: number; rows: number; input: Uint8Array };
     this.#columns = saved.columns;
     this.#rows = saved.rows;

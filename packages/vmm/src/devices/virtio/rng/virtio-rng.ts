@@ -4,7 +4,7 @@
  * Spec: virtio 1.2 §5.4 "Entropy Device".
  */
 import type { SavedState } from '../../../bus/bus-device.ts';
-import { HostError } from '../../../errors/host-error.ts';
+import { requireVersion } from '../../../bus/saved-state.ts';
 import type { GuestMemory } from '../../../memory/guest-memory.ts';
 import { RegisterSpace } from '../../pci/register-space.ts';
 import { totalLength, writeSegments } from '../descriptor-chain.ts';
@@ -50,6 +50,6 @@ export class VirtioRng implements VirtioDevice {
   }
 
   restore(state: SavedState): void {
-    if (state.version !== 1) throw new HostError('Internal', `entropy state has unknown version ${state.version}`);
+    requireVersion(state, 1, 'entropy');
   }
 }

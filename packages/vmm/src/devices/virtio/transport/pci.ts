@@ -6,7 +6,7 @@
  * Left out: the legacy and transitional interfaces, shared memory regions, notification data, queue reset.
  */
 import type { AccessSize, BusDevice, SavedState } from '../../../bus/bus-device.ts';
-import { HostError } from '../../../errors/host-error.ts';
+import { requireVersion } from '../../../bus/saved-state.ts';
 import { Msix } from '../../pci/msix.ts';
 import { PciFunction } from '../../pci/pci-function.ts';
 import type { PciDevice } from '../../pci/pci-function.ts';
@@ -104,7 +104,7 @@ export class VirtioPciTransport implements PciDevice, CommonConfigOwner {
   }
 
   restore(state: SavedState): void {
-    if (state.version !== 1) throw new HostError('Internal', `virtio PCI state has unknown version ${state.version}`);
+    requireVersion(state, 1, 'virtio PCI');
     const saved = state as unknown as {
       [part in 'pci' | 'msix' | 'registers' | 'device']: SavedState;
     } & { selectors: Selectors; window: object; configVector: number; isr: number };

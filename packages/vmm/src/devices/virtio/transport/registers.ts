@@ -6,7 +6,7 @@
  * Left out: reset of a single queue (VIRTIO_F_RING_RESET).
  */
 import type { Saveable, SavedState } from '../../../bus/bus-device.ts';
-import { HostError } from '../../../errors/host-error.ts';
+import { requireVersion } from '../../../bus/saved-state.ts';
 import { CommonFeatures, Feature } from '../features.ts';
 import { DeviceStatus, nextStatus } from '../status.ts';
 import type { StatusAction } from '../status.ts';
@@ -119,7 +119,7 @@ export class VirtioRegisters implements Saveable {
 
   /** For a device that was reset. Leaves it running if it was. */
   restore(state: SavedState): void {
-    if (state.version !== 1) throw new HostError('Internal', `virtio state has unknown version ${state.version}`);
+    requireVersion(state, 1, 'virtio');
     const saved = state as unknown as {
       status: number;
       driverFeatures: bigint;
