@@ -30,6 +30,7 @@ export async function runCommand(options: VirtualMachineOptions): Promise<number
       ...options,
       ...(window && { window }),
       interactive: terminal.stdin.isTTY === true,
+      filter: !(terminal.stdin.isTTY && terminal.stdout.isTTY),
       onProgress: (message) => progress.step(message),
       signal: ending.signal,
     });

@@ -28,6 +28,16 @@ export function initScript({ release, transport, byDevice }: InitModules): strin
   );
   return `#!/bin/sh
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
+
+# busybox's poweroff, reboot and halt ask the first process by these signals. It must never end itself.
+end() {
+  busybox "$1" -f
+  while :; do sleep 1000; done
+}
+trap 'end poweroff' USR2
+trap 'end reboot' TERM
+trap 'end halt' USR1
+
 mount -t proc proc /proc
 read -r cmdline </proc/cmdline
 
@@ -88,21 +98,20 @@ cd /root
 value exec; command=$v
 value bench
 [ "$v" = 1 ] && command=/lodger/bench
+# start: runs a command with the console as its terminal, and waits. Signals are acted on meanwhile.
+start() {
+  setsid -c "$@" <"$tty" >"$tty" 2>&1 &
+  wait $!
+}
 if [ -n "$command" ]; then
-  setsid -c sh -c "$command" <"$tty" >"$tty" 2>&1
+  start sh -c "$command"
   echo "lodger: exec exited with status $?" >"$tty"
 elif [ "$filter" = 1 ]; then
-  setsid -c sh +i <"$tty" >"$tty" 2>&1
+  # As a script the terminal's input makes no interactive shell.
+  start sh "$tty"
 else
-  setsid -c sh -i <"$tty" >"$tty" 2>&1
+  start sh -i
 fi
-poweroff
-# Power-off failed. The first process must not end.
-while :; do sleep 1000; done
+end poweroff
 `;
-}
-
-/** busybox's own power commands ask its init to act; this guest's init is a script, so they act themselves. */
-export function powerScript(command: 'poweroff' | 'reboot' | 'halt'): string {
-  return `#!/bin/sh\nexec /bin/busybox ${command} -f "$@"\n`;
 }

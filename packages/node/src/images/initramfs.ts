@@ -7,7 +7,7 @@ import { cacheDirectory, exists, writeAtomically } from './cache.ts';
 import { writeCpio } from './cpio.ts';
 import type { CpioEntry } from './cpio.ts';
 import type { GuestFiles } from './guest-image.ts';
-import { initScript, powerScript } from './init-script.ts';
+import { initScript } from './init-script.ts';
 import type { InitModules } from './init-script.ts';
 import { moduleTables, ModuleTree } from './kernel-modules.ts';
 import type { KernelModule } from './kernel-modules.ts';
@@ -124,7 +124,6 @@ function baseSystem(busybox: Uint8Array): CpioEntry[] {
     file('etc/passwd', 'root:x:0:0:root:/root:/bin/sh\n'),
     file('etc/group', 'root:x:0:\n'),
     file('etc/hosts', '127.0.0.1 localhost lodger\n'),
-    ...(['poweroff', 'reboot', 'halt'] as const).map((name) => file(`sbin/${name}`, powerScript(name), 0o755)),
   ];
 }
 
@@ -152,7 +151,7 @@ async function applets(busybox: string): Promise<CpioEntry[]> {
   } catch {
     paths = NeededApplets;
   }
-  const own = new Set(['bin/busybox', 'sbin/poweroff', 'sbin/reboot', 'sbin/halt', 'linuxrc', 'sbin/init']);
+  const own = new Set(['bin/busybox', 'linuxrc', 'sbin/init']);
   return [...new Set([...NeededApplets, ...paths])]
     .filter((path) => !own.has(path) && Folders.some((name) => path.startsWith(`${name}/`)))
     .map((path) => ({ kind: 'symlink', path, target: '/bin/busybox' }));

@@ -7,7 +7,7 @@ import type { EndReason } from '@lodger/vmm/machine/end-reason.js';
 import { endOfError } from '@lodger/vmm/machine/end-reason.js';
 import type { SharedVm } from './engine-choice.ts';
 import { IoThread } from './io-thread.ts';
-import type { MachineMessage, MachineWorkerData } from './messages.ts';
+import type { BootFiles, MachineMessage, MachineWorkerData } from './messages.ts';
 
 export interface MachineEvents {
   /** The vCPUs are about to run. */
@@ -34,6 +34,7 @@ export class MachineThreads {
     this.#worker = new Worker(new URL('./machine-worker.js', import.meta.url), {
       name: 'lodger-machine',
       workerData: data,
+      transferList: buffersOf(data.boot),
     });
     this.ended = this.#untilEnd();
   }
@@ -93,4 +94,9 @@ export class MachineThreads {
     // Requests from before the machine could be reached.
     this.notify();
   }
+}
+
+/** Kernel and initrd move to the worker instead of being copied. */
+function buffersOf({ kernel, setup, initrd }: BootFiles): ArrayBuffer[] {
+  return [kernel, setup, initrd].flatMap((bytes) => (bytes ? [bytes.buffer] : []));
 }

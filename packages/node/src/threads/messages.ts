@@ -1,21 +1,32 @@
 /** What threads tell each other by message, and what workers start with. Everything in it is shared memory or small. */
 import type { EndReason } from '@lodger/vmm/machine/end-reason.js';
-import type { EngineName, SharedVm } from './engine-choice.ts';
+import type { SharedVm } from './engine-choice.ts';
+import type { EngineName } from './engine-name.ts';
+
+/** Kernel and initrd. Each array has a buffer of its own, which moves to the worker. */
+export interface BootFiles {
+  readonly kernel: Uint8Array<ArrayBuffer>;
+  readonly kernelName: string;
+  /** The start of the bzImage that `kernel` was unpacked from. */
+  readonly setup: Uint8Array<ArrayBuffer> | undefined;
+  readonly initrd: Uint8Array<ArrayBuffer> | undefined;
+}
 
 /** `workerData` of the machine's worker. */
 export interface MachineWorkerData {
   readonly engine: EngineName;
-  readonly kernel: { readonly name: string; readonly bytes: Uint8Array };
-  readonly initrd: Uint8Array | undefined;
-  /** For Linux: the defaults, then what the user appended. */
-  readonly commandLine: string;
   readonly memorySize: number;
   readonly cpus: number;
+  /** The defaults, then what the user appended. */
+  readonly linuxCommandLine: string;
+  /** Only what the user appended: for kernels that are not Linux. */
+  readonly commandLine: string;
+  /** Keys go to the guest at once (console-input.ts). */
+  readonly interactive: boolean;
+  readonly boot: BootFiles;
   readonly control: SharedArrayBuffer;
   readonly consoleOutput: SharedArrayBuffer;
   readonly consoleInput: SharedArrayBuffer;
-  /** Keys go to the guest at once (console-input.ts). */
-  readonly interactive: boolean;
   readonly disks: readonly DiskLink[];
   /** Rung for the I/O worker. */
   readonly ioDoorbell: SharedArrayBuffer;

@@ -25,13 +25,15 @@ export interface VirtualMachineOptions {
   readonly engine?: EngineChoice;
   /** Seconds after which the machine is ended. Default: no limit. */
   readonly timeout?: number;
-  /** The size of the console's window, as the guest sees it. Default: what the guest assumes (80 x 25). */
+  /** The size of the console's window as the guest starts with it. Default: what the guest assumes. */
   readonly window?: { readonly columns: number; readonly rows: number };
   /**
    * True when a person types on the console: keys go to the guest at once. Default: false, which holds input back until
    * the guest reads it, a line at a time, so that nothing is lost.
    */
   readonly interactive?: boolean;
+  /** True when the console is joined to programs: the default guest then shows no prompt, no echo, no boot messages. */
+  readonly filter?: boolean;
   /** Aborts a creation that takes long (fetching a kernel). */
   readonly signal?: AbortSignal;
   /** Is told of long steps (fetching a kernel), in words for people. Default: nothing is told. */

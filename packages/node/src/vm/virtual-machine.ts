@@ -7,7 +7,7 @@ import { ControlBlock, Request } from '../threads/control-block.ts';
 import { MachineThreads } from '../threads/machine-threads.ts';
 import { GuestConsole } from './guest-console.ts';
 import type { VirtualMachineOptions } from './options.ts';
-import { prepare } from './prepare.ts';
+import { diskLinks, prepare } from './prepare.ts';
 import type { PreparedMachine } from './prepare.ts';
 
 const OutputRingSize = 256 * 1024;
@@ -160,9 +160,14 @@ export class VirtualMachine implements AsyncDisposable {
 
   async #boot(onRunning: () => void): Promise<EndReason> {
     try {
+      const boot = await this.#prepared.loadBootFiles();
+      if (this.#hostReason) return this.#hostReason;
       this.#threads = new MachineThreads(
         {
-          ...this.#prepared.workerData,
+          ...this.#prepared.fixed,
+          boot,
+          disks: diskLinks(this.#prepared.disks),
+          ioDoorbell: new SharedArrayBuffer(4),
           control: this.#control.buffer,
           consoleOutput: this.#output.buffer,
           consoleInput: this.#input.buffer,

@@ -1,0 +1,160 @@
+/** From options to a machine that can start: everything checked, kernel and initrd found, disks opened and locked. */
+import { createHash } from 'node:crypto';
+import { resolve } from 'node:path';
+import { HostError } from '@lodger/vmm/errors/host-error.js';
+import { SharedQueueBytes } from '@lodger/vmm/devices/virtio/shared-queue-runner.js';
+import { PageSize } from '@lodger/vmm/memory/address.js';
+import { openDiskImage } from '../disks/disk-image.ts';
+import type { DiskImage } from '../disks/disk-image.ts';
+import { ensureGuestImage, loadInitrdFile, loadKernelFile } from '../images/index.ts';
+import { chooseEngine, EngineLimits } from '../threads/engine-name.ts';
+import type { EngineName } from '../threads/engine-name.ts';
+import type { BootFiles, DiskLink, MachineWorkerData } from '../threads/messages.ts';
+import { linuxCommandLine } from './command-line.ts';
+import type { VirtualMachineOptions } from './options.ts';
+import { formatSize, parseSize } from './size.ts';
+
+const DefaultMemory = '256M';
+/** Below this, no kernel has room for its boot structures. */
+const SmallestMemory = 2 * 1024 * 1024;
+
+/** What the machine's worker starts with, but for what each boot brings. */
+export type FixedWorkerData = Omit<
+  MachineWorkerData,
+  'boot' | 'control' | 'consoleOutput' | 'consoleInput' | 'disks' | 'ioDoorbell'
+>;
+
+export interface PreparedMachine {
+  readonly fixed: FixedWorkerData;
+  /** Reads kernel and initrd, anew for each boot: they are large and handed over. */
+  readonly loadBootFiles: () => Promise<BootFiles>;
+  readonly disks: readonly DiskImage[];
+  readonly timeout: number | undefined;
+  readonly window: VirtualMachineOptions['window'];
+}
+
+/** @throws HostError */
+export async function prepare(options: VirtualMachineOptions): Promise<PreparedMachine> {
+  const engine = chooseEngine(options.engine ?? 'auto');
+  const memorySize = checkedMemory(options.memory ?? DefaultMemory, engine);
+  const cpus = checkedCpus(options.cpus ?? 1, engine);
+  checkTimeout(options.timeout);
+  const disks = openDisks(options);
+  try {
+    const paths = await bootPaths(options);
+    let first: BootFiles | undefined = await readBootFiles(paths);
+    return {
+      fixed: {
+        engine,
+        memorySize,
+        cpus,
+        linuxCommandLine: linuxCommandLine(options),
+        commandLine: options.append ?? '',
+        interactive: options.interactive ?? false,
+      },
+      loadBootFiles: async () => {
+        const files = first ?? (await readBootFiles(paths));
+        first = undefined;
+        return files;
+      },
+      disks,
+      timeout: options.timeout,
+      window: options.window,
+    };
+  } catch (error) {
+    for (const disk of disks) disk.close();
+    throw error;
+  }
+}
+
+/** The links of one boot: fresh shared memory for the queues of every disk. */
+export function diskLinks(disks: readonly DiskImage[]): DiskLink[] {
+  return disks.map(({ path, descriptor, size, readOnly }) => ({
+    descriptor,
+    size,
+    readOnly,
+    serial: serialOf(path),
+    queues: new SharedArrayBuffer(SharedQueueBytes),
+  }));
+}
+
+/** 20 characters that stay the same for the same path: guests name disks by them (/dev/disk/by-id). */
+function serialOf(path: string): string {
+  return createHash('sha256').update(resolve(path)).digest('hex').slice(0, 20);
+}
+
+function checkedMemory(memory: string | number, engine: EngineName): number {
+  const size = parseSize(memory, 'memory');
+  const { memory: most } = EngineLimits[engine];
+  if (size > most) {
+    throw new HostError(
+      'MemoryTooLarge',
+      `${formatSize(size)} of guest memory are more than the ${engine} engine can give: pass at most ${formatSize(most)}`,
+    );
+  }
+  if (size < SmallestMemory) {
+    throw new HostError(
+      'MemoryTooSmall',
+      `${formatSize(size)} of guest memory are too little for any kernel: pass for example --memory ${DefaultMemory}`,
+    );
+  }
+  if (size % PageSize !== 0) {
+    throw new HostError('InvalidArgument', `guest memory must be a multiple of ${PageSize} bytes, not ${size}`);
+  }
+  return size;
+}
+
+function checkedCpus(cpus: number, engine: EngineName): number {
+  const { cpus: most } = EngineLimits[engine];
+  if (Number.isInteger(cpus) && cpus >= 1 && cpus <= most) return cpus;
+  throw new HostError('InvalidArgument', `the ${engine} engine has 1 to ${most} processors for a guest, not ${cpus}`);
+}
+
+/** The longest delay of a Node timer, in seconds. */
+const LongestTimeout = Math.floor((2 ** 31 - 1) / 1000);
+
+function checkTimeout(timeout: number | undefined): void {
+  if (timeout === undefined || (timeout > 0 && timeout <= LongestTimeout)) return;
+  throw new HostError('InvalidArgument', `the time limit must be between 0 and ${LongestTimeout} s, not ${timeout}`);
+}
+
+function openDisks({ disks = [] }: VirtualMachineOptions): DiskImage[] {
+  const open: DiskImage[] = [];
+  try {
+    for (const disk of disks) open.push(openDiskImage(disk));
+    return open;
+  } catch (error) {
+    for (const disk of open) disk.close();
+    throw error;
+  }
+}
+
+interface BootPaths {
+  readonly kernel: string;
+  readonly initrd: string | undefined;
+}
+
+/** A kernel without an initrd is started without one; an initrd without a kernel goes with the default kernel. */
+async function bootPaths({ kernel, initrd, onProgress, signal }: VirtualMachineOptions): Promise<BootPaths> {
+  if (kernel !== undefined) return { kernel, initrd };
+  const image = await ensureGuestImage({ onProgress, signal });
+  return { kernel: image.kernel, initrd: initrd ?? image.initrd };
+}
+
+async function readBootFiles(paths: BootPaths): Promise<BootFiles> {
+  const { kernel, kernelName, setup } = await loadKernelFile(paths.kernel);
+  const initrd = paths.initrd === undefined ? undefined : await loadInitrdFile(paths.initrd);
+  return {
+    kernel: ownBuffer(kernel),
+    kernelName: kernelName ?? paths.kernel,
+    setup: setup && ownBuffer(setup),
+    initrd: initrd && ownBuffer(initrd),
+  };
+}
+
+/** Bytes that share their buffer with nothing else, so that the buffer can be handed to another thread. */
+function ownBuffer(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
+  const { buffer, byteLength } = bytes;
+  if (buffer instanceof ArrayBuffer && buffer.byteLength === byteLength) return new Uint8Array(buffer);
+  return Uint8Array.from(bytes);
+}
