@@ -45,7 +45,7 @@ export interface Operand {
   /** Writes the low `width` bits. A 32-bit general register write clears the upper half; 8 and 16 keep the rest. */
   write(value: I64, width?: Width): void;
 
-  /** xmm, mmx or memory. Memory of less than 16 bytes is zero-extended. */
+  /** xmm or memory. Memory of less than 16 bytes is zero-extended. (mmx: `read` and `writePointer`.) */
   readV128(): Local<V128>;
   writeV128(value: V128): void;
   readF64(): Local<F64>;
@@ -68,10 +68,10 @@ export interface Operand {
 }
 
 export interface FlagsWriter {
-  /** r = a + b; all sign-extended from `width` (default: the form's width). */
-  add(a: I64, b: I64, r: I64, width?: Width): void;
+  /** r = a + b; all sign-extended from the operand width. */
+  add(a: I64, b: I64, r: I64): void;
   /** r = a - b */
-  sub(a: I64, b: I64, r: I64, width?: Width): void;
+  sub(a: I64, b: I64, r: I64): void;
   /** CF = OF = AF = 0 */
   logic(r: I64): void;
   /** Only what is named changes. `result` (sign-extended) sets ZF, SF and PF and clears AF unless `adjust` is given. 0/1 conditions otherwise. */
@@ -162,8 +162,14 @@ export interface Semantics {
   resync(): void;
   /** Leaves the handler: near jump to RIP `target` (already truncated to the operand size). */
   jump(target: I64): void;
+  /** Leaves the handler: near jump to the target of the relative operand. */
+  branch(): void;
   /** Leaves the handler: the instruction is done. */
   done(): void;
+  /** To be called after Cpl, CS, SS or EFER changed, before `resync`. */
+  updateMode(): void;
+  /** ModRM byte of an x87 form with a memory operand, for the last-opcode register; its mod and rm are taken as 0 without this. */
+  modrm?(): I32;
   /** RIP of this and of the next instruction. */
   rip(): I64;
   nextRip(): I64;
@@ -173,6 +179,15 @@ export interface Semantics {
   /** Memory by linear address with the current privilege; may fault. Reads are sign-extended. */
   load(linear: I64, width: Width): Local<I64>;
   store(linear: I64, width: Width, value: I64): void;
+  /** Reads for a later `write` of the same bytes: write access is checked first. */
+  modify(linear: I64, width: Width): { value: Local<I64>; write(value: I64): void };
+  /**
+   * Host address of a linear address whose page is plain RAM that may be accessed up to its end without further checks;
+   * 0 otherwise (device, code page). May fault.
+   */
+  bulkPointer(linear: I64, write: boolean): Local<I32>;
+  /** A port access by a device, replayed when the instruction runs again (string I/O). `port` is zero-extended. */
+  port(write: boolean, port: I64, bytes: number, value: I64): Local<I64>;
   loadV128(linear: I64): Local<V128>;
   /** Host pointer to `bytes` readable (writable) bytes, as Operand.readPointer / writePointer. */
   loadPointer(linear: I64, bytes: number): Local<I32>;
@@ -180,11 +195,17 @@ export interface Semantics {
   push(width: Width, value: I64): void;
   /** Reads the top of the stack without moving RSP. */
   peek(width: Width, offset: number): Local<I64>;
+  /** Leaves the handler with a HandlerResult (cpu-layout.ts), for what the named ways out do not cover. */
+  leave(status: I32): void;
   /** RSP += bytes with the stack's address size. */
   dropStack(bytes: I64Like): void;
   /** Calls a JavaScript implementation registered under `name` (rare.ts) with (cpu, record); its HandlerResult is obeyed. */
   rare(name: string): void;
-  /** Calls a shared helper function of the engine, defined once per module: `build` emits it at first use. */
+  /**
+   * Calls a shared helper function of the engine, defined once per module: `build` emits it at first use. Answers the call
+   * as an expression (to be evaluated once), so that one helper's `build` can call another helper. No results: emits the
+   * call into this handler.
+   */
   helper(
     name: string,
     params: readonly Value['type'][],
@@ -192,6 +213,8 @@ export interface Semantics {
     build: (f: FunctionBuilder) => void,
     ...args: Value[]
   ): Value;
+  /** Address of constant data in the engine's memory, 16-byte aligned, placed once per engine: `bytes` makes it at first use. */
+  data(name: string, bytes: () => Uint8Array): I32;
 }
 
 export type Semantic = (s: Semantics) => void;
