@@ -108,11 +108,9 @@ export class Decoder {
   constructor(options: DecoderOptions = {}) {
     const { features } = options;
     this.#intel = options.vendor === 'intel';
-    this.#tables = buildDispatchTables(
-      features === undefined
-        ? allRows
-        : allRows.filter((row) => row.feature === undefined || features.has(row.feature)),
-    );
+    this.#tables = buildDispatchTables(allRows, ({ feature }) => {
+      return features === undefined || feature === undefined || features.has(feature);
+    });
   }
 
   /** Decodes the instruction at `position`; bytes from `end` on are not available. */
@@ -289,7 +287,7 @@ export class Decoder {
     const long = this.#codeSize === 64;
     this.#rex = long ? rex : 0;
     this.#rexPresent = true;
-    this.#vexRegister = (~byte >> 3) & (long ? 15 : 7);
+    this.#vexRegister = (~byte >> 3) & 15;
     return ((map + VexMapOffset) << 2) | (((byte & 3) === 2 ? RowPrefix.PF3 : byte & 3) as number);
   }
 
@@ -298,8 +296,9 @@ export class Decoder {
     const prefix = this.#operandPrefix && row.prefix !== RowPrefix.P66;
     if (this.#codeSize === 64) {
       this.#addressSize = this.#addressPrefix ? 32 : 64;
-      const wide = (this.#rex & Rex.W) !== 0 && (operandSizeRule !== OperandSizeRule.Wide32OnAmd || this.#intel);
-      if (wide || (operandSizeRule === OperandSizeRule.Forced64 && this.#intel)) this.#operandSize = 64;
+      if ((this.#rex & Rex.W) !== 0) {
+        this.#operandSize = operandSizeRule === OperandSizeRule.Wide32OnAmd && !this.#intel ? 32 : 64;
+      } else if (operandSizeRule === OperandSizeRule.Forced64 && this.#intel) this.#operandSize = 64;
       else if (prefix) this.#operandSize = 16;
       else if (operandSizeRule === OperandSizeRule.Default64 || operandSizeRule === OperandSizeRule.Forced64) {
         this.#operandSize = 64;
@@ -433,7 +432,8 @@ export class Decoder {
   #takeVexRegister(): number {
     const register = this.#vexRegister;
     this.#vexRegister = -1;
-    return register;
+    // Outside of 64-bit mode its top bit is ignored, when it is used at all.
+    return this.#codeSize === 64 ? register : register & 7;
   }
 
   #generalRegister(spec: OperandSpec, out: DecodedOperand, register: number): void {

@@ -99,8 +99,16 @@ function collect(rows: readonly InstructionRow[]): Map<number, InstructionRow[]>
   return cells;
 }
 
-/** Builds the tables from the rows that the CPU model has. */
-export function buildDispatchTables(rows: readonly InstructionRow[]): DispatchTables {
+/**
+ * Builds the tables from the rows that `exists` accepts. The others leave their encodings to less specific rows (TZCNT to
+ * BSF), except that a row with REX.W leaves none behind: without CMPXCHG16B its encoding is #UD, not CMPXCHG8B.
+ */
+export function buildDispatchTables(
+  all: readonly InstructionRow[],
+  exists: (row: InstructionRow) => boolean,
+): DispatchTables {
+  const rows = all.filter((row) => exists(row) || row.rexW);
+  const entry = (row: InstructionRow | undefined): number => (row !== undefined && exists(row) ? row.index + 1 : 0);
   const hasModrm = new Uint8Array(Sets * MapsPerSet * 256);
   const leaves = new Int16Array(hasModrm.length * PrefixStates);
   const subTables: Int16Array[] = [];
@@ -113,11 +121,11 @@ export function buildDispatchTables(rows: readonly InstructionRow[]): DispatchTa
     for (let state = 0; state < PrefixStates; state++) {
       const matching = candidates.filter((row) => acceptsPrefix(row, state));
       if (!modrm) {
-        leaves[leafIndex(cell, state)] = (best(matching)?.index ?? -1) + 1;
+        leaves[leafIndex(cell, state)] = entry(best(matching));
         continue;
       }
       const slots = Int16Array.from({ length: Slots }, (_, slot) => {
-        return (best(matching.filter((row) => acceptsSlot(row, slot)))?.index ?? -1) + 1;
+        return entry(best(matching.filter((row) => acceptsSlot(row, slot))));
       });
       const first = slots[0] ?? 0;
       if (slots.every((value) => value === first)) leaves[leafIndex(cell, state)] = first;

@@ -25,7 +25,9 @@ export const miscRows: readonly string[] = [
   '0F 18 /1 PREFETCHT0 Mb',
   '0F 18 /2 PREFETCHT1 Mb',
   '0F 18 /3 PREFETCHT2 Mb',
-  '0F 0D /r PREFETCHW Mb; prefetchw',
+  '0F 0D /r PREFETCH Mb',
+  '0F 0D /1 PREFETCHW Mb',
+  '0F 0D /3 PREFETCHW Mb',
   // Fences and cache lines
   'NP 0F AE /5 LFENCE; reg',
   'NP 0F AE /6 MFENCE; reg',

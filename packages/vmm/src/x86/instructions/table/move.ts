@@ -46,7 +46,7 @@ export const moveRows: readonly string[] = [
   'NFx 0F 38 F0 /r MOVBE Gv, Mv; movbe',
   'NFx 0F 38 F1 /r MOVBE Mv, Gv; movbe',
   'NP 0F C3 /r MOVNTI My, Gy',
-  '8D /r LEA Gv, Mx',
+  '8D /r LEA Gv, M',
   'D7 XLAT',
   // Stack
   '50+r PUSH Zv; d64',

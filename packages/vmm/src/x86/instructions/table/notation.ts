@@ -25,7 +25,7 @@
  *   i64      invalid in 64-bit mode         o64  only in 64-bit mode
  *   d64      operand size defaults to 64 bits in 64-bit mode; 32 is not available
  *   f64      operand size is 64 bits in 64-bit mode: always on Intel, by default on AMD (near branches)
- *   w32      REX.W makes the operand size 64 bits on Intel, and has no effect on AMD (far pointers in memory)
+ *   w32      REX.W makes the operand size 64 bits on Intel and 32 on AMD (far pointers in memory)
  *   rep      REP, REPE or REPNE repeat the instruction
  *   mem reg  only the memory or only the register form of ModRM.rm (implied by operands like M, R, U, N)
  *   anymod   ModRM.mod is ignored and taken as 3
@@ -39,7 +39,7 @@ import type { OperandSpec } from './operand-spec.ts';
 export const CpuFeatures = [
   'sse3', 'ssse3', 'sse4.1', 'sse4.2', 'popcnt', 'lzcnt', 'bmi1', 'bmi2', 'adx', 'movbe', 'cx16', 'aes',
   'pclmulqdq', 'sha', 'fsgsbase', 'rdrand', 'rdseed', 'rdpid', 'rdtscp', 'xsave', 'xsaveopt', 'xsavec',
-  'xsaves', 'invpcid', 'clflushopt', 'clwb', 'clzero', 'wbnoinvd', 'prefetchw', 'monitor', 'smap', 'svm',
+  'xsaves', 'invpcid', 'clflushopt', 'clwb', 'clzero', 'wbnoinvd',  'monitor', 'smap', 'svm',
 ] as const; // prettier-ignore
 export type CpuFeature = (typeof CpuFeatures)[number];
 

@@ -106,7 +106,7 @@ const Sizes: Readonly<Record<string, SizeCode>> = {
   v: SizeCode.OperandSize, z: SizeCode.AtMostDword, y: SizeCode.AtLeastDword, n: SizeCode.Native,
   p: SizeCode.FarPointer, a: SizeCode.Pair, s: SizeCode.DescriptorTable,
   e: SizeCode.X87Environment, f: SizeCode.X87State,
-  // xs: XSAVE area, its length depends on the state components. Mx (LEA) has no access at all.
+  // xs: XSAVE area, its length depends on the state components. M (LEA, INVLPG) has no access at all.
   xs: 0,
   '': 0,
 }; // prettier-ignore
@@ -205,7 +205,7 @@ export function parseOperand(notation: string): OperandSpec {
     if (sizeName === 'bs') sizeName = 'b';
     if (notation === 'Ibs' || sizeName === 'z' || sizeName === 'v') method = OperandMethod.SignedImmediate;
   }
-  const size = notation === 'Mx' ? 0 : sizeOf(notation, sizeName);
+  const size = sizeOf(notation, sizeName);
   if (letter === 'S') return { notation, method, registerSize: 2, memorySize: 2, fixed: 0 };
   return { notation, method, registerSize: wholeRegister(method, size), memorySize: size, fixed: 0 };
 }

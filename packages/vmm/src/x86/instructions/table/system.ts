@@ -46,7 +46,7 @@ export const systemRows: readonly string[] = [
   '0F 01 /3 LIDT Ms; mem',
   '0F 01 /4 SMSW Rv/Mw',
   '0F 01 /6 LMSW Ew',
-  '0F 01 /7 INVLPG Mb; mem',
+  '0F 01 /7 INVLPG M',
   '0F 02 /r LAR Gv, Rv/Mw',
   '0F 03 /r LSL Gv, Rv/Mw',
   '63 /r ARPL Ew, Gw; i64',
