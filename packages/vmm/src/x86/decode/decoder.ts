@@ -16,53 +16,20 @@ import type { OperandSpec } from '../instructions/table/operand-spec.ts';
 import { allRows } from '../instructions/table/rows.ts';
 import { OperandKind, RegisterClass, SegmentRegister } from './decoded-instruction.ts';
 import type { CodeSize, DecodedInstruction, DecodedOperand } from './decoded-instruction.ts';
-import {
-  buildDispatchTables,
-  cellIndex,
-  leafIndex,
-  RegisterSlots,
-  slotIndex,
-  TableSet,
-  VexMapOffset,
-} from './dispatch.ts';
-import type { DispatchTables } from './dispatch.ts';
+import { buildDispatchTables } from './dispatch.ts';
+import { HeadDecoder, Rex } from './head-decoder.ts';
+import type { DecodeStatus } from './head-decoder.ts';
 
 export { createDecodedInstruction, OperandKind, RegisterClass, SegmentRegister } from './decoded-instruction.ts';
 export type { CodeSize, DecodedInstruction, DecodedOperand } from './decoded-instruction.ts';
-
-/**
- * ok; need-more: the bytes ended inside the instruction; invalid: #UD; too-long: more than 15 bytes, #GP(0).
- * What is left in the record is meaningful only after ok.
- */
-export type DecodeStatus = 'ok' | 'need-more' | 'invalid' | 'too-long';
+export { Rex } from './head-decoder.ts';
+export type { DecodeStatus } from './head-decoder.ts';
 
 export interface DecoderOptions {
   /** The features that exist; all when not given. */
   readonly features?: ReadonlySet<CpuFeature>;
   readonly vendor?: 'amd' | 'intel';
 }
-
-const MaxLength = 15;
-
-/** REX bits (SDM Vol. 2A §2.2.1.2 "More on REX Prefix Fields"). */
-export const Rex = { B: 1, X: 2, R: 4, W: 8 } as const;
-
-/** What a byte is before the opcode. */
-const ByteRole = { Opcode: 0, Segment: 1, OperandSize: 2, AddressSize: 3, Lock: 4, Repeat: 5, Rex: 6 } as const;
-
-function byteRoles(long: boolean): Uint8Array {
-  const roles = new Uint8Array(256);
-  for (const prefix of [0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65]) roles[prefix] = ByteRole.Segment;
-  roles[0x66] = ByteRole.OperandSize;
-  roles[0x67] = ByteRole.AddressSize;
-  roles[0xf0] = ByteRole.Lock;
-  roles[0xf2] = roles[0xf3] = ByteRole.Repeat;
-  if (long) roles.fill(ByteRole.Rex, 0x40, 0x50);
-  return roles;
-}
-
-const LegacyRoles = byteRoles(false);
-const LongRoles = byteRoles(true);
 
 /** Base and index of 16-bit addressing by ModRM.rm (SDM Vol. 2A Table 2-1 "16-Bit Addressing Forms"). */
 const Base16 = Int8Array.of(3, 3, 5, 5, 6, 7, 5, 3);
@@ -71,30 +38,10 @@ const Index16 = Int8Array.of(6, 7, 6, 7, -1, -1, -1, -1);
 /** Control registers that exist: CR0, CR2, CR3, CR4, CR8. */
 const ControlRegisters = 0b1_0001_1101;
 
-export class Decoder {
-  readonly #tables: DispatchTables;
+export class Decoder extends HeadDecoder {
   readonly #intel: boolean;
 
-  #bytes: Uint8Array = new Uint8Array(0);
-  #position = 0;
-  #limit = 0;
-  #limitIsLength = false;
-  #status: DecodeStatus = 'ok';
-
-  // Prefix state of the current instruction.
-  #codeSize: CodeSize = 32;
-  #operandPrefix = false;
-  #addressPrefix = false;
-  #lock = false;
-  #repeat: 0 | 0xf2 | 0xf3 = 0;
-  #segment = -1;
-  #rex = 0;
-  #rexPresent = false;
-  #vexRegister = -1;
-
-  // Opcode, ModRM and sizes in bits.
-  #opcode = 0;
-  #modrm = -1;
+  // Effective sizes in bits.
   #operandSize: 8 | 16 | 32 | 64 = 32;
   #addressSize: 16 | 32 | 64 = 32;
 
@@ -107,196 +54,48 @@ export class Decoder {
 
   constructor(options: DecoderOptions = {}) {
     const { features } = options;
+    super(
+      buildDispatchTables(allRows, ({ feature }) => {
+        return features === undefined || feature === undefined || features.has(feature);
+      }),
+    );
     this.#intel = options.vendor === 'intel';
-    this.#tables = buildDispatchTables(allRows, ({ feature }) => {
-      return features === undefined || feature === undefined || features.has(feature);
-    });
   }
 
   /** Decodes the instruction at `position`; bytes from `end` on are not available. */
   decode(bytes: Uint8Array, position: number, end: number, codeSize: CodeSize, out: DecodedInstruction): DecodeStatus {
-    this.#bytes = bytes;
-    this.#position = position;
-    this.#limitIsLength = end - position >= MaxLength;
-    this.#limit = this.#limitIsLength ? position + MaxLength : end;
-    this.#status = 'ok';
-    this.#codeSize = codeSize;
-    const row = this.#decodeRow();
-    if (row === undefined) return this.#status;
+    this.start(bytes, position, end, codeSize);
+    const row = this.decodeRow();
+    if (row === undefined) return this.status;
     this.#setSizes(row);
-    const hasMemory = this.#modrm >= 0 && this.#modrm < 0xc0 && !row.anyMod;
-    if (this.#lock && !(row.lock && hasMemory)) return 'invalid';
+    const hasMemory = this.modrm >= 0 && this.modrm < 0xc0 && !row.anyMod;
+    if (this.lock && !(row.lock && hasMemory)) return 'invalid';
     if (hasMemory) this.#decodeMemory();
     const specs = row.operands;
     for (let i = 0; i < specs.length; i++) this.#decodeOperand(specs[i]!, out.operands[i as 0], hasMemory);
-    if (this.#vexRegister > 0) return 'invalid';
-    if (this.#status !== 'ok') return this.#status;
+    if (this.vexRegister > 0) return 'invalid';
+    if (this.status !== 'ok') return this.status;
     out.row = row;
-    out.length = this.#position - position;
+    out.length = this.position - position;
     out.operandSize = this.#operandSize;
     out.addressSize = this.#addressSize;
     out.codeSize = codeSize;
-    out.lock = this.#lock;
-    out.rep = row.rep ? this.#repeat : 0;
-    out.segmentOverride = this.#segment;
-    out.rex = this.#rex;
-    out.opcode = this.#opcode;
-    out.modrm = this.#modrm;
+    out.lock = this.lock;
+    out.rep = row.rep ? this.repeat : 0;
+    out.segmentOverride = this.segment;
+    out.rex = this.rex;
+    out.opcode = this.opcode;
+    out.modrm = this.modrm;
     out.operandCount = specs.length;
     return 'ok';
   }
 
-  /** Prefixes, opcode and ModRM byte; undefined with #status set when there is no row. */
-  #decodeRow(): InstructionRow | undefined {
-    const first = this.#scanPrefixes();
-    if (first < 0) return undefined;
-    let map: number = 0;
-    let opcode = first;
-    let prefixState: number =
-      this.#repeat !== 0 ? (this.#repeat === 0xf3 ? RowPrefix.PF3 : RowPrefix.PF2) : RowPrefix.None;
-    if (prefixState === RowPrefix.None && this.#operandPrefix) prefixState = RowPrefix.P66;
-    this.#vexRegister = -1;
-    if (first === 0x0f) {
-      opcode = this.#fetch();
-      map = 1;
-      if (opcode === 0x38 || opcode === 0x3a) {
-        map = opcode === 0x38 ? 2 : 3;
-        opcode = this.#fetch();
-      }
-    } else if ((first & 0xfe) === 0xc4 && this.#isVex()) {
-      const vex = this.#decodeVex(first);
-      if (vex < 0) return undefined;
-      map = vex >> 2;
-      prefixState = vex & 3;
-      opcode = this.#fetch();
-    }
-    if (this.#status !== 'ok') return undefined;
-    this.#opcode = opcode;
-    return this.#lookUp(map, opcode, prefixState);
-  }
-
-  #lookUp(map: number, opcode: number, prefixState: number): InstructionRow | undefined {
-    const { hasModrm, leaves, slots, exchange } = this.#tables;
-    let set: number = TableSet.Legacy;
-    if (this.#codeSize === 64) set = (this.#rex & Rex.W) !== 0 ? TableSet.LongRexW : TableSet.Long;
-    const cell = cellIndex(set, map, opcode);
-    let found = leaves[leafIndex(cell, prefixState)]!;
-    this.#modrm = -1;
-    if (found === 0) return this.#fail('invalid');
-    if (hasModrm[cell] !== 0) {
-      const modrm = this.#fetch();
-      if (this.#status !== 'ok') return undefined;
-      this.#modrm = modrm;
-      if (found < 0) {
-        found = slots[slotIndex(-found - 1, modrm >= 0xc0 ? RegisterSlots + (modrm & 0x3f) : (modrm >> 3) & 7)]!;
-        if (found === 0) return this.#fail('invalid');
-      }
-    }
-    const row = allRows[found - 1]!;
-    return row.noRexB && (this.#rex & Rex.B) !== 0 ? exchange : row;
-  }
-
-  #fail(status: DecodeStatus): undefined {
-    this.#status = status;
-    return undefined;
-  }
-
-  /** The next byte; on the end of the bytes 0, with #status set. */
-  #fetch(): number {
-    if (this.#position >= this.#limit) {
-      if (this.#status === 'ok') this.#status = this.#limitIsLength ? 'too-long' : 'need-more';
-      return 0;
-    }
-    return this.#bytes[this.#position++]!;
-  }
-
-  #fetch16(): number {
-    const low = this.#fetch();
-    return low | (this.#fetch() << 8);
-  }
-
-  #fetch32(): number {
-    const low = this.#fetch16();
-    return low | (this.#fetch16() << 16);
-  }
-
-  /** Reads prefixes; returns the first byte that is none, or -1. */
-  #scanPrefixes(): number {
-    const roles = this.#codeSize === 64 ? LongRoles : LegacyRoles;
-    this.#operandPrefix = false;
-    this.#addressPrefix = false;
-    this.#lock = false;
-    this.#repeat = 0;
-    this.#segment = -1;
-    let rex = 0;
-    for (;;) {
-      const byte = this.#fetch();
-      if (this.#status !== 'ok') return -1;
-      const role = roles[byte];
-      if (role === ByteRole.Opcode) {
-        this.#rex = rex;
-        this.#rexPresent = rex !== 0;
-        return byte;
-      }
-      if (role === ByteRole.Rex) {
-        rex = byte;
-        continue;
-      }
-      // A REX prefix that is not directly before the opcode has no effect.
-      rex = 0;
-      if (role === ByteRole.OperandSize) this.#operandPrefix = true;
-      else if (role === ByteRole.AddressSize) this.#addressPrefix = true;
-      else if (role === ByteRole.Lock) this.#lock = true;
-      else if (role === ByteRole.Repeat) this.#repeat = byte === 0xf2 ? 0xf2 : 0xf3;
-      else this.#setSegment(byte);
-    }
-  }
-
-  /** In 64-bit mode only FS and GS override; the other prefixes are ignored (APM Vol. 3 §1.2.4). */
-  #setSegment(prefix: number): void {
-    if (prefix >= 0x64) this.#segment = prefix === 0x64 ? SegmentRegister.Fs : SegmentRegister.Gs;
-    else if (this.#codeSize !== 64) this.#segment = (prefix >> 3) & 3;
-  }
-
-  /** Outside of 64-bit mode C4 and C5 are LES and LDS unless a register form follows, which those do not have. */
-  #isVex(): boolean {
-    if (this.#codeSize === 64) return true;
-    return this.#position < this.#limit && this.#bytes[this.#position]! >= 0xc0;
-  }
-
-  /** Rest of a VEX prefix (SDM Vol. 2A §2.3.5 "The VEX Prefix"): map and prefix state, or -1 with #status set. */
-  #decodeVex(first: number): number {
-    if (this.#rexPresent || this.#operandPrefix || this.#repeat !== 0 || this.#lock) {
-      this.#status = 'invalid';
-      return -1;
-    }
-    let byte = this.#fetch();
-    let map = 1;
-    let rex = (byte & 0x80) === 0 ? Rex.R : 0;
-    if (first === 0xc4) {
-      rex |= (~byte >> 5) & (Rex.X | Rex.B);
-      map = byte & 0x1f;
-      byte = this.#fetch();
-      rex |= (byte & 0x80) >> 4;
-    }
-    if (this.#status !== 'ok') return -1;
-    if (map < 1 || map > 3 || (byte & 4) !== 0) {
-      this.#status = 'invalid';
-      return -1;
-    }
-    const long = this.#codeSize === 64;
-    this.#rex = long ? rex : 0;
-    this.#rexPresent = true;
-    this.#vexRegister = (~byte >> 3) & 15;
-    return ((map + VexMapOffset) << 2) | (((byte & 3) === 2 ? RowPrefix.PF3 : byte & 3) as number);
-  }
-
   #setSizes(row: InstructionRow): void {
     const { operandSizeRule } = row;
-    const prefix = this.#operandPrefix && row.prefix !== RowPrefix.P66;
-    if (this.#codeSize === 64) {
-      this.#addressSize = this.#addressPrefix ? 32 : 64;
-      if ((this.#rex & Rex.W) !== 0) {
+    const prefix = this.operandPrefix && row.prefix !== RowPrefix.P66;
+    if (this.codeSize === 64) {
+      this.#addressSize = this.addressPrefix ? 32 : 64;
+      if ((this.rex & Rex.W) !== 0) {
         this.#operandSize = operandSizeRule === OperandSizeRule.Wide32OnAmd && !this.#intel ? 32 : 64;
       } else if (operandSizeRule === OperandSizeRule.Forced64 && this.#intel) this.#operandSize = 64;
       else if (prefix) this.#operandSize = 16;
@@ -304,14 +103,14 @@ export class Decoder {
         this.#operandSize = 64;
       } else this.#operandSize = 32;
     } else {
-      this.#addressSize = (this.#codeSize === 16) !== this.#addressPrefix ? 16 : 32;
-      this.#operandSize = (this.#codeSize === 16) !== prefix ? 16 : 32;
+      this.#addressSize = (this.codeSize === 16) !== this.addressPrefix ? 16 : 32;
+      this.#operandSize = (this.codeSize === 16) !== prefix ? 16 : 32;
     }
     if (operandSizeRule === OperandSizeRule.Byte) this.#operandSize = 8;
   }
 
   #decodeMemory(): void {
-    const modrm = this.#modrm;
+    const modrm = this.modrm;
     const mod = modrm >> 6;
     const rm = modrm & 7;
     this.#ripRelative = false;
@@ -320,8 +119,8 @@ export class Decoder {
     this.#index = -1;
     let base = rm;
     if (rm === 4) {
-      const sib = this.#fetch();
-      const index = ((sib >> 3) & 7) | ((this.#rex & Rex.X) << 2);
+      const sib = this.fetch();
+      const index = ((sib >> 3) & 7) | ((this.rex & Rex.X) << 2);
       if (index !== 4) {
         this.#index = index;
         this.#scale = sib >> 6;
@@ -330,12 +129,12 @@ export class Decoder {
     }
     if (mod === 0 && base === 5) {
       this.#base = -1;
-      this.#ripRelative = rm === 5 && this.#codeSize === 64;
-      this.#displacement = this.#fetch32();
+      this.#ripRelative = rm === 5 && this.codeSize === 64;
+      this.#displacement = this.fetch32();
       return;
     }
-    this.#base = base | ((this.#rex & Rex.B) << 3);
-    this.#displacement = mod === 0 ? 0 : mod === 1 ? (this.#fetch() << 24) >> 24 : this.#fetch32();
+    this.#base = base | ((this.rex & Rex.B) << 3);
+    this.#displacement = mod === 0 ? 0 : mod === 1 ? (this.fetch() << 24) >> 24 : this.fetch32();
   }
 
   #decodeMemory16(mod: number, rm: number): void {
@@ -343,15 +142,15 @@ export class Decoder {
     this.#index = Index16[rm]!;
     if (mod === 0 && rm === 6) {
       this.#base = -1;
-      this.#displacement = this.#fetch16();
-    } else this.#displacement = mod === 0 ? 0 : mod === 1 ? (this.#fetch() << 24) >> 24 : (this.#fetch16() << 16) >> 16;
+      this.#displacement = this.fetch16();
+    } else this.#displacement = mod === 0 ? 0 : mod === 1 ? (this.fetch() << 24) >> 24 : (this.fetch16() << 16) >> 16;
   }
 
   /** Bytes of a SizeCode. */
   #size(code: SizeCode): number {
     if (code >= 0) return code;
     const bytes = this.#operandSize >> 3;
-    const long = this.#codeSize === 64;
+    const long = this.codeSize === 64;
     switch (code) {
       case SizeCode.OperandSize:
         return bytes;
@@ -375,17 +174,17 @@ export class Decoder {
   }
 
   #decodeOperand(spec: OperandSpec, out: DecodedOperand, hasMemory: boolean): void {
-    const rex = this.#rex;
+    const rex = this.rex;
     switch (spec.method) {
       case OperandMethod.ModrmGpr:
         if (hasMemory) return this.#memory(spec, out);
-        return this.#generalRegister(spec, out, (this.#modrm & 7) | ((rex & Rex.B) << 3));
+        return this.#generalRegister(spec, out, (this.modrm & 7) | ((rex & Rex.B) << 3));
       case OperandMethod.RegGpr:
         return this.#generalRegister(spec, out, this.#reg());
       case OperandMethod.RmGpr:
-        return this.#generalRegister(spec, out, (this.#modrm & 7) | ((rex & Rex.B) << 3));
+        return this.#generalRegister(spec, out, (this.modrm & 7) | ((rex & Rex.B) << 3));
       case OperandMethod.OpcodeGpr:
-        return this.#generalRegister(spec, out, (this.#opcode & 7) | ((rex & Rex.B) << 3));
+        return this.#generalRegister(spec, out, (this.opcode & 7) | ((rex & Rex.B) << 3));
       case OperandMethod.VexGpr:
         return this.#generalRegister(spec, out, this.#takeVexRegister());
       case OperandMethod.Memory:
@@ -400,7 +199,7 @@ export class Decoder {
       case OperandMethod.Offset:
         return this.#offset(spec, out);
       case OperandMethod.StringSource:
-        return this.#string(spec, out, 6, this.#segment >= 0 ? this.#segment : SegmentRegister.Ds);
+        return this.#string(spec, out, 6, this.segment >= 0 ? this.segment : SegmentRegister.Ds);
       case OperandMethod.StringDestination:
         return this.#string(spec, out, 7, SegmentRegister.Es);
       case OperandMethod.ModrmMmx:
@@ -426,19 +225,19 @@ export class Decoder {
   }
 
   #reg(): number {
-    return ((this.#modrm >> 3) & 7) | ((this.#rex & Rex.R) << 1);
+    return ((this.modrm >> 3) & 7) | ((this.rex & Rex.R) << 1);
   }
 
   #takeVexRegister(): number {
-    const register = this.#vexRegister;
-    this.#vexRegister = -1;
+    const register = this.vexRegister;
+    this.vexRegister = -1;
     // Outside of 64-bit mode its top bit is ignored, when it is used at all.
-    return this.#codeSize === 64 ? register : register & 7;
+    return this.codeSize === 64 ? register : register & 7;
   }
 
   #generalRegister(spec: OperandSpec, out: DecodedOperand, register: number): void {
     const size = this.#size(spec.registerSize);
-    const high = size === 1 && !this.#rexPresent && register >= 4;
+    const high = size === 1 && !this.rexPresent && register >= 4;
     out.kind = OperandKind.Register;
     out.registerClass = RegisterClass.Gpr;
     out.register = high ? register - 4 : register;
@@ -449,7 +248,7 @@ export class Decoder {
   /** Registers that are not general ones. */
   #register(spec: OperandSpec, out: DecodedOperand): void {
     const reg = this.#reg();
-    const rm = this.#modrm & 7;
+    const rm = this.modrm & 7;
     let register = spec.fixed;
     let registerClass: RegisterClass = RegisterClass.Xmm;
     let valid = true;
@@ -458,7 +257,7 @@ export class Decoder {
         register = reg & 7;
         registerClass = RegisterClass.Segment;
         // MOV to CS (8E /1) does not exist.
-        valid = register <= SegmentRegister.Gs && !(this.#opcode === 0x8e && register === SegmentRegister.Cs);
+        valid = register <= SegmentRegister.Gs && !(this.opcode === 0x8e && register === SegmentRegister.Cs);
         break;
       case OperandMethod.FixedSegment:
         registerClass = RegisterClass.Segment;
@@ -487,7 +286,7 @@ export class Decoder {
         break;
       case OperandMethod.ModrmXmm:
       case OperandMethod.RmXmm:
-        register = rm | ((this.#rex & Rex.B) << 3);
+        register = rm | ((this.rex & Rex.B) << 3);
         break;
       case OperandMethod.VexXmm:
         register = this.#takeVexRegister();
@@ -500,7 +299,7 @@ export class Decoder {
         registerClass = RegisterClass.St;
         break;
     }
-    if (!valid && this.#status === 'ok') this.#status = 'invalid';
+    if (!valid && this.status === 'ok') this.status = 'invalid';
     out.kind = OperandKind.Register;
     out.registerClass = registerClass;
     out.register = register;
@@ -517,7 +316,7 @@ export class Decoder {
     out.kind = OperandKind.Memory;
     out.size = this.#size(spec.memorySize);
     out.segment = (
-      this.#segment >= 0 ? this.#segment : stack ? SegmentRegister.Ss : SegmentRegister.Ds
+      this.segment >= 0 ? this.segment : stack ? SegmentRegister.Ss : SegmentRegister.Ds
     ) as SegmentRegister;
     out.base = base;
     out.index = this.#index;
@@ -541,9 +340,9 @@ export class Decoder {
 
   /** moffs: as wide as the address. */
   #offset(spec: OperandSpec, out: DecodedOperand): void {
-    this.#string(spec, out, -1, this.#segment >= 0 ? this.#segment : SegmentRegister.Ds);
-    out.low = this.#addressSize === 16 ? this.#fetch16() : this.#fetch32();
-    if (this.#addressSize === 64) out.high = this.#fetch32();
+    this.#string(spec, out, -1, this.segment >= 0 ? this.segment : SegmentRegister.Ds);
+    out.low = this.#addressSize === 16 ? this.fetch16() : this.fetch32();
+    if (this.#addressSize === 64) out.high = this.fetch32();
   }
 
   #immediate(spec: OperandSpec, out: DecodedOperand): void {
@@ -552,29 +351,29 @@ export class Decoder {
     out.kind = OperandKind.Immediate;
     out.size = signed ? this.#operandSize >> 3 : size;
     let low: number;
-    if (size === 1) low = this.#fetch();
-    else if (size === 2) low = this.#fetch16();
-    else low = this.#fetch32();
+    if (size === 1) low = this.fetch();
+    else if (size === 2) low = this.fetch16();
+    else low = this.fetch32();
     if (signed && size < 4) low = size === 1 ? (low << 24) >> 24 : (low << 16) >> 16;
     out.low = low;
-    out.high = size === 8 ? this.#fetch32() : low >> 31;
+    out.high = size === 8 ? this.fetch32() : low >> 31;
   }
 
   #relative(spec: OperandSpec, out: DecodedOperand): void {
     const size = this.#size(spec.registerSize);
     out.kind = OperandKind.Relative;
     out.size = this.#operandSize >> 3;
-    if (size === 1) out.low = (this.#fetch() << 24) >> 24;
-    else out.low = size === 2 ? (this.#fetch16() << 16) >> 16 : this.#fetch32();
+    if (size === 1) out.low = (this.fetch() << 24) >> 24;
+    else out.low = size === 2 ? (this.fetch16() << 16) >> 16 : this.fetch32();
     out.high = out.low >> 31;
   }
 
   #farPointer(out: DecodedOperand): void {
     out.kind = OperandKind.FarPointer;
     out.size = 2 + (this.#operandSize >> 3);
-    out.low = this.#operandSize === 16 ? this.#fetch16() : this.#fetch32();
+    out.low = this.#operandSize === 16 ? this.fetch16() : this.fetch32();
     out.high = 0;
-    out.selector = this.#fetch16();
+    out.selector = this.fetch16();
   }
 }
 

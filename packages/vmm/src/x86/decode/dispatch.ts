@@ -82,6 +82,23 @@ function best(rows: readonly InstructionRow[]): InstructionRow | undefined {
   return winner;
 }
 
+/** Entries by ModRM slot of the rows that share an opcode and a prefix state. */
+function slotTable(rows: readonly InstructionRow[], entry: (row: InstructionRow | undefined) => number): Int16Array {
+  const table = new Int16Array(Slots);
+  const scores = new Uint8Array(Slots);
+  for (const row of rows) {
+    const score = specificity(row) + 1;
+    const value = entry(row);
+    for (let slot = 0; slot < Slots; slot++) {
+      if (score < scores[slot]! || !acceptsSlot(row, slot)) continue;
+      if (score === scores[slot]) throw new Error(`row '${row.notation}': another one has its encoding`);
+      scores[slot] = score;
+      table[slot] = value;
+    }
+  }
+  return table;
+}
+
 /** Rows by cell. */
 function collect(rows: readonly InstructionRow[]): Map<number, InstructionRow[]> {
   const cells = new Map<number, InstructionRow[]>();
@@ -124,9 +141,7 @@ export function buildDispatchTables(
         leaves[leafIndex(cell, state)] = entry(best(matching));
         continue;
       }
-      const slots = Int16Array.from({ length: Slots }, (_, slot) => {
-        return entry(best(matching.filter((row) => acceptsSlot(row, slot))));
-      });
+      const slots = slotTable(matching, entry);
       const first = slots[0] ?? 0;
       if (slots.every((value) => value === first)) leaves[leafIndex(cell, state)] = first;
       else leaves[leafIndex(cell, state)] = -subTables.push(slots);
