@@ -47,6 +47,7 @@ interface PortState {
 interface PitState extends SavedState {
   readonly counters: readonly SavedState[];
   readonly ports: readonly PortState[];
+  readonly level: boolean;
 }
 
 /** A counter behind its port: byte order and latches. */
@@ -140,6 +141,8 @@ export class Pit8254 implements BusDevice, Saveable {
   readonly #clock: Clock;
   readonly #line: InterruptLine;
   readonly #timer: Timer;
+  /** What {@link #line} was driven to. */
+  #level = false;
   /** The speaker's gate starts low, the others are tied high. */
   readonly #ports = [new CounterPort(true), new CounterPort(true), new CounterPort(false)] as const;
 
@@ -202,15 +205,20 @@ export class Pit8254 implements BusDevice, Saveable {
     const { counter } = this.#ports[TimerCounter];
     // Other changes of the output come with time: see #rise.
     if (counter.nullCount || counter.mode === CounterMode.InterruptOnTerminalCount) {
-      this.#line.setLevel(counter.output(now));
+      this.#drive(counter.output(now));
     }
     this.#arm(now);
   }
 
   #rise(now: number): void {
-    this.#line.setLevel(false);
-    this.#line.setLevel(true);
+    this.#drive(false);
+    this.#drive(true);
     this.#arm(now);
+  }
+
+  #drive(level: boolean): void {
+    this.#level = level;
+    this.#line.setLevel(level);
   }
 
   #arm(now: number): void {
@@ -226,6 +234,7 @@ export class Pit8254 implements BusDevice, Saveable {
       version: 1,
       counters: this.#ports.map((port) => port.counter.save(now)),
       ports: this.#ports.map((port) => port.save()),
+      level: this.#level,
     };
   }
 
@@ -237,6 +246,7 @@ export class Pit8254 implements BusDevice, Saveable {
       port.counter.restore(state.counters[index]!, now);
       port.restore(state.ports[index]!);
     });
+    this.#drive(state.level);
     this.#arm(now);
   }
 }
