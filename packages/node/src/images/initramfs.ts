@@ -15,7 +15,7 @@ import { isIntact } from './manifest.ts';
 import { runTool } from './tool.ts';
 
 /** Changes whenever the same inputs give another archive. */
-const BuilderVersion = 1;
+const BuilderVersion = 2;
 
 const Transport = 'virtio_pci';
 /** By virtio device id (virtio 1.2 §5 "Device Types"). */
@@ -28,7 +28,7 @@ const DeviceModules: ReadonlyMap<number, string> = new Map([
   [8, 'virtio_scsi'],
 ]);
 /** Loaded by the kernel itself, through `modprobe`, when something is mounted. */
-const OnDemand = ['ext4', 'vfat', 'nls_cp437', 'nls_ascii'] as const;
+const OnDemand = ['ext4', 'crc32c_generic', 'vfat', 'nls_cp437', 'nls_ascii'] as const;
 
 /** The path of the initramfs in the cache. */
 export async function ensureInitramfs(
@@ -123,6 +123,8 @@ function baseSystem(busybox: Uint8Array): CpioEntry[] {
     { kind: 'file', path: 'bin/busybox', bytes: busybox, mode: 0o755 },
     file('etc/passwd', 'root:x:0:0:root:/root:/bin/sh\n'),
     file('etc/group', 'root:x:0:\n'),
+    // What `mount` without a type tries besides the file systems that are loaded already.
+    file('etc/filesystems', 'ext4\nvfat\n'),
     file('etc/hosts', '127.0.0.1 localhost lodger\n'),
   ];
 }
