@@ -40,11 +40,18 @@ export interface Label {
   readonly depth: number;
 }
 
+export interface FinishedBody {
+  readonly bytes: number[];
+  readonly hints: readonly { offset: number; likely: boolean }[];
+}
+
 export class FunctionBuilder {
   readonly params: readonly ValueType[];
   readonly results: readonly ValueType[];
   readonly localTypes: ValueType[] = [];
   readonly code: number[] = [];
+  /** Branch hints: offset of the `if` or `br_if` in `code`, and whether it is likely taken (Branch Hinting proposal). */
+  readonly hints: { offset: number; likely: boolean }[] = [];
   #depth = 0;
   readonly #free: Record<ValueType, number[]> = { i32: [], i64: [], f32: [], f64: [], v128: [] };
   #scope: { type: ValueType; index: number }[] | undefined;
@@ -101,8 +108,10 @@ export class FunctionBuilder {
     this.#structured([0x03, 0x40], body);
   }
 
-  if(condition: I32, then: (end: Label) => void, otherwise?: () => void): void {
-    this.#structured([...condition.code, 0x04, 0x40], (end) => {
+  if(condition: I32, then: (end: Label) => void, otherwise?: () => void, likely?: boolean): void {
+    this.emit(condition.code);
+    if (likely !== undefined) this.hints.push({ offset: this.code.length, likely });
+    this.#structured([0x04, 0x40], (end) => {
       then(end);
       if (otherwise) {
         this.code.push(0x05);
@@ -115,8 +124,15 @@ export class FunctionBuilder {
     this.emit([0x0c, ...unsigned(this.#depth - label.depth)]);
   }
 
-  brIf(label: Label, condition: I32): void {
-    this.emit([...condition.code, 0x0d, ...unsigned(this.#depth - label.depth)]);
+  /** An `if` that is seldom true. */
+  unlikely(condition: I32, then: (end: Label) => void): void {
+    this.if(condition, then, undefined, false);
+  }
+
+  brIf(label: Label, condition: I32, likely?: boolean): void {
+    this.emit(condition.code);
+    if (likely !== undefined) this.hints.push({ offset: this.code.length, likely });
+    this.emit([0x0d, ...unsigned(this.#depth - label.depth)]);
   }
 
   brTable(index: I32, labels: readonly Label[], otherwise: Label): void {
@@ -190,9 +206,11 @@ export class FunctionBuilder {
   }
 
   /** The function's body as the code section wants it, without its size. */
-  finish(): number[] {
+  finish(): FinishedBody {
     const groups = this.localTypes.flatMap((type) => [1, valueTypeByte[type]]);
-    return [...unsigned(this.localTypes.length), ...groups].concat(this.code, [0x0b]);
+    const locals = [...unsigned(this.localTypes.length), ...groups];
+    const hints = this.hints.map(({ offset, likely }) => ({ offset: offset + locals.length, likely }));
+    return { bytes: locals.concat(this.code, [0x0b]), hints };
   }
 
   #structured(opening: Code, body: (label: Label) => void): void {
@@ -215,4 +233,10 @@ function callCode(callee: FunctionRef, args: readonly Value[]): number[] {
     );
   }
   return [...args.flatMap((arg) => [...arg.code]), 0x10, ...unsigned(callee.index)];
+}
+
+/** A call of one result as an expression: evaluate it once. */
+export function callExpression(callee: FunctionRef, args: readonly Value[]): Value {
+  if (callee.results.length !== 1) throw new Error(`${callee.name} has no single result`);
+  return valueOf(callee.results[0]!, callCode(callee, args));
 }

@@ -1,5 +1,5 @@
 /** Builds a wasm module (WebAssembly Core Specification, "Binary Format: Modules"). Imports come before functions. */
-import { FunctionBuilder, type FunctionRef } from './function-builder.ts';
+import { type FinishedBody, FunctionBuilder, type FunctionRef } from './function-builder.ts';
 import { unsigned } from './leb128.ts';
 import { type ValueType, valueTypeByte } from './values.ts';
 
@@ -14,7 +14,7 @@ export class ModuleBuilder {
   readonly #types: string[] = [];
   readonly #typeBytes: number[][] = [];
   readonly #imports: { module: string; name: string; typeIndex: number }[] = [];
-  readonly #functions: { ref: FunctionRef; typeIndex: number; body: number[] | undefined }[] = [];
+  readonly #functions: { ref: FunctionRef; typeIndex: number; body: FinishedBody | undefined }[] = [];
   readonly #exports: { name: string; kind: number; index: number }[] = [];
   #memory: MemoryImport | undefined;
   #table: { module: string; name: string; minimum: number } | undefined;
@@ -101,14 +101,17 @@ export class ModuleBuilder {
       const indices = vector(this.#elements.map((ref) => unsigned(ref.index)));
       out.push(section(9, [1, 0x00, 0x41, 0x00, 0x0b, ...indices]));
     }
+    const hinted = this.#functions.filter((entry) => entry.body && entry.body.hints.length > 0);
+    if (hinted.length > 0)
+      out.push(section(0, [...text('metadata.code.branch_hint'), ...vector(hinted.map(branchHints))]));
     out.push(section(10, vector(this.#functions.map((entry) => this.#body(entry.ref, entry.body)))));
     out.push(section(0, [...text('name'), ...this.#functionNames()]));
     return concatenate(out);
   }
 
-  #body(ref: FunctionRef, body: number[] | undefined): number[] {
+  #body(ref: FunctionRef, body: FinishedBody | undefined): number[] {
     if (!body) throw new Error(`${ref.name} is declared but not defined`);
-    return unsigned(body.length).concat(body);
+    return unsigned(body.bytes.length).concat(body.bytes);
   }
 
   #importEntries(): number[][] {
@@ -128,6 +131,15 @@ export class ModuleBuilder {
     const body = vector(names);
     return [1, ...unsigned(body.length), ...body];
   }
+}
+
+/** Branch Hinting proposal, "Appendix: Changes to the binary format". */
+function branchHints(entry: { ref: FunctionRef; body: FinishedBody | undefined }): number[] {
+  const hints = entry.body?.hints ?? [];
+  return [
+    ...unsigned(entry.ref.index),
+    ...vector(hints.map(({ offset, likely }) => [...unsigned(offset), 1, likely ? 1 : 0])),
+  ];
 }
 
 function text(value: string): number[] {

@@ -58,6 +58,10 @@ export const Cpu = {
   Retired: 0xe8,
   /** u32: current generation of the jump cache. */
   JumpGeneration: 0xf0,
+  /** u32: where this vCPU's physical block hash is. */
+  BlockHash: 0xf4,
+  /** u32: budget that the current run was started with. */
+  Budget: 0xf8,
 
   Cr0: 0x200,
   Cr2: 0x208,
@@ -97,6 +101,14 @@ export const Cpu = {
   FpuLastCs: 0x6a8,
   FpuLastDs: 0x6ac,
   Mxcsr: 0x6b0,
+  /**
+   * u32: vector that SSE instructions raise: 6 (#UD) when CR0.EM is set or CR4.OSFXSR is clear, else 7 (#NM) when CR0.TS
+   * is set, else 0. Whoever changes CR0 or CR4 keeps it.
+   */
+  SimdDisabled: 0x6b4,
+  /** u32: scratch of the SSE helpers: exceptions (MXCSR bits 0 to 5) of the instruction so far; vector to raise, or 0. */
+  SimdFlags: 0x6b8,
+  SimdVector: 0x6bc,
 
   /** Pending exception: set by `raise` before leaving a handler with HandlerResult.Fault. u32 each. */
   FaultVector: 0x700,
@@ -120,11 +132,27 @@ export const Cpu = {
   /** u32: vector + 1 of the instruction-level event kept from #DB traps (single-step) */
   PendingDebug: 0x734,
 
+  /** u32: HandlerResult that a slow memory path wants, 0 when it succeeded. */
+  SlowStatus: 0x860,
+  /** u32: RAM page index (from the start of RAM) of the last resolve. */
+  SlowPage: 0x864,
+  /** i64: physical address of the last resolved access */
+  SlowPhysical: 0x868,
+
+  /** i64: operands and result of instructions implemented in JavaScript. */
+  RareArgument: 0x870,
+  RareArgument2: 0x878,
+  RareResult: 0x880,
+  /** A record whose handler enters the loop at Cpu.Rip. 32 bytes. */
+  EntryRecord: 0x8a0,
+
   /** 64 bytes each: where slow memory paths leave or take data wider than 8 bytes. */
   Scratch0: 0x900,
   Scratch1: 0x940,
   /** 4 KiB of scratch for translated helpers (x87, FXSAVE). */
   ScratchPage: 0xa00,
+  /** 4 KiB: bounce buffer of wide writes. */
+  ScratchWrite: 0x1a00,
 } as const;
 
 /** Where the TLB banks start, from the state block's start. */
@@ -176,6 +204,8 @@ export const HandlerResult = {
   ExitAfter: 4,
   /** As Resync, but RIP is that of this same instruction: it goes on after interrupts were looked at (REP). */
   Again: 5,
+  /** The instruction is complete and changed what blocks depend on (mode, mapping, interrupt flag): look RIP + length up. */
+  ResyncNext: 6,
 } as const;
 
 /** Why the interpreter loop came back to JavaScript. */

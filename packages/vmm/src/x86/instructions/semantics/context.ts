@@ -168,8 +168,8 @@ export interface Semantics {
   done(): void;
   /** To be called after Cpl, CS, SS or EFER changed, before `resync`. */
   updateMode(): void;
-  /** ModRM byte of an x87 form with a memory operand, for the last-opcode register; its mod and rm are taken as 0 without this. */
-  modrm?(): I32;
+  /** The 11-bit x87 opcode of this instruction: low three bits of the escape byte, ModRM byte. Without this it reads as 0. */
+  x87Opcode?(): I32;
   /** RIP of this and of the next instruction. */
   rip(): I64;
   nextRip(): I64;

@@ -1,0 +1,114 @@
+/**
+ * Instruction forms: what a handler is specialised for. Two decoded instructions of one form key share a handler.
+ */
+import type { DecodedInstruction, DecodedOperand } from '../../../x86/decode/decoded-instruction.ts';
+import { OperandKind as Decoded, RegisterClass } from '../../../x86/decode/decoded-instruction.ts';
+import type { Form, OperandKind } from '../../../x86/instructions/semantics/context.ts';
+
+/** An operand's static description. */
+export interface OperandForm {
+  readonly kind: OperandKind;
+  readonly bits: number;
+  /** Static index (segment, control, debug, st); -1 otherwise. */
+  readonly index: number;
+}
+
+export interface InstructionForm {
+  readonly key: string;
+  readonly form: Form;
+  readonly operands: readonly OperandForm[];
+}
+
+const Conditions = ['O', 'NO', 'B', 'AE', 'E', 'NE', 'BE', 'A', 'S', 'NS', 'P', 'NP', 'L', 'GE', 'LE', 'G'];
+const ConditionPrefixes = ['J', 'SET', 'CMOV'];
+
+/** Condition code of Jcc, SETcc and CMOVcc mnemonics, or -1. */
+export function conditionOf(mnemonic: string): number {
+  for (const prefix of ConditionPrefixes) {
+    if (mnemonic.startsWith(prefix)) {
+      const code = Conditions.indexOf(mnemonic.slice(prefix.length));
+      if (code >= 0) return code;
+    }
+  }
+  return -1;
+}
+
+/** Rows whose memory operands are implied by rSI, rDI: semantics address them through registers. */
+export function isStringRow(instruction: DecodedInstruction): boolean {
+  return instruction.row.group === 'string';
+}
+
+const StackMnemonics = /^(PUSH|POP|CALL|RET|ENTER|LEAVE|INT|IRET|J|LOOP)/;
+/** Mnemonics with implied memory operands or addressing by registers: their form depends on address size and segment. */
+const AddressedMnemonics = /^(MOVS|CMPS|STOS|LODS|SCAS|INS|OUTS|XLAT|MASKMOV|LOOP|JCXZ|MONITOR|CLZERO)/;
+
+const KindOfClass: Record<number, OperandKind> = {
+  [RegisterClass.Gpr]: 'gpr',
+  [RegisterClass.Segment]: 'segment',
+  [RegisterClass.Control]: 'control',
+  [RegisterClass.Debug]: 'debug',
+  [RegisterClass.Mmx]: 'mmx',
+  [RegisterClass.Xmm]: 'xmm',
+  [RegisterClass.St]: 'st',
+};
+const StaticIndex: readonly OperandKind[] = ['segment', 'control', 'debug', 'st'];
+
+/** BT Ev, Ib is another instruction than BT Ev, Gv, whose bit offset reaches beyond the operand. */
+const BitTest = /^BT[SRC]?$/;
+
+/** Shift counts have 8 bits as CL has; other immediate sources are as wide as the destination. */
+const sourceBits = (group: string, destination: OperandForm, source: OperandForm): number =>
+  group === 'shift' ? 8 : Math.max(destination.bits, source.bits);
+
+function operandForm(operand: DecodedOperand): OperandForm {
+  const bits = operand.size * 8;
+  switch (operand.kind) {
+    case Decoded.Register: {
+      const kind = KindOfClass[operand.registerClass]!;
+      return { kind, bits, index: StaticIndex.includes(kind) ? operand.register : -1 };
+    }
+    case Decoded.Memory:
+      return { kind: 'memory', bits, index: -1 };
+    case Decoded.Relative:
+      return { kind: 'relative', bits, index: -1 };
+    case Decoded.FarPointer:
+      return { kind: 'far', bits, index: -1 };
+    default:
+      return { kind: 'immediate', bits, index: -1 };
+  }
+}
+
+/** Describes the form; `stack32` is SS.B outside 64-bit mode. Immediates at position 1 take the width of operand 0. */
+export function formOf(instruction: DecodedInstruction, stack32: boolean): InstructionForm {
+  const { row, operandSize, codeSize } = instruction;
+  const operands: OperandForm[] = [];
+  if (!isStringRow(instruction)) {
+    for (let i = 0; i < instruction.operandCount; i++) {
+      const decoded = instruction.operands[i]!;
+      const form = operandForm(decoded);
+      const immediateSource = i === 1 && form.kind === 'immediate' && !BitTest.test(row.mnemonic);
+      operands.push(immediateSource ? { ...form, kind: 'gpr', bits: sourceBits(row.group, operands[0]!, form) } : form);
+    }
+  }
+  const addressed = AddressedMnemonics.test(row.mnemonic);
+  const stack = StackMnemonics.test(row.mnemonic);
+  const form: Form = {
+    mnemonic: row.mnemonic,
+    width: operandSize,
+    addressWidth: instruction.addressSize,
+    codeSize,
+    stackWidth: codeSize === 64 ? 64 : stack32 ? 32 : 16,
+    rep: instruction.rep,
+    lock: instruction.lock,
+    segment: instruction.segmentOverride >= 0 ? instruction.segmentOverride : 3,
+    rexW: (instruction.rex & 8) !== 0,
+    condition: conditionOf(row.mnemonic),
+  };
+  const parts = [row.mnemonic, operandSize, codeSize === 64 ? 'L' : `${codeSize}`];
+  if (form.rexW) parts.push('W');
+  if (form.rep) parts.push(`R${form.rep.toString(16)}`);
+  if (addressed) parts.push(`A${form.addressWidth}`, `S${form.segment}`);
+  if (stack && codeSize !== 64) parts.push(`K${form.stackWidth}`);
+  const kinds = operands.map(({ kind, bits, index }) => `${kind}${bits}${index >= 0 ? `#${index}` : ''}`);
+  return { key: `${parts.join('.')}:${kinds.join(',')}`, form, operands };
+}
