@@ -6,7 +6,15 @@
  */
 import type { FunctionBuilder } from '../../../engine/wasm/encoder/function-builder.ts';
 import {
-  type F64, type I32, type I64, type Local, type V128, type Value, f64, i64 } from '../../../engine/wasm/encoder/values.ts';
+  type F64,
+  type I32,
+  type I64,
+  type Local,
+  type V128,
+  type Value,
+  f64,
+  i64,
+} from '../../../engine/wasm/encoder/values.ts';
 import { Cpu } from '../../../engine/wasm/interpreter/cpu-layout.ts';
 import { Mxcsr, type Shared, addFlags, commitFlags, sharedFunction } from './simd-support.ts';
 import {
@@ -75,8 +83,16 @@ function inexact(f: FunctionBuilder, operation: Operation, a: I64, b: I64, r: I6
     return sum.ne(z).or(sumInexact(f, x, operation === 'sub' ? y.neg() : y, sum));
   }
   if (operation === 'mul') return productInexact(f, a, b, r);
-  if (operation === 'div') return z.mul(y).ne(x).or(productInexact(f, r, b, a));
-  if (operation === 'sqrt') return z.mul(z).ne(y).or(productInexact(f, r, r, b));
+  if (operation === 'div')
+    return z
+      .mul(y)
+      .ne(x)
+      .or(productInexact(f, r, b, a));
+  if (operation === 'sqrt')
+    return z
+      .mul(z)
+      .ne(y)
+      .or(productInexact(f, r, r, b));
   return sumInexact(f, x, operation === 'sub' ? y.neg() : y, z);
 }
 
@@ -140,11 +156,12 @@ export function withLane(v: V128, index: number, value: I64, { bits }: Format): 
 export const laneCount = ({ bits }: Format): number => 128 / bits;
 
 /** Starts and ends the floating-point part of a helper: flags are collected, then go to MXCSR. */
-export function withFlags(f: FunctionBuilder, shared: Shared, body: () => void): void {
+export function withFlags<T>(f: FunctionBuilder, shared: Shared, body: () => T): T {
   const cpu = f.param('i32', 0);
   f.store32(cpu, Cpu.SimdFlags, 0);
-  body();
+  const result = body();
   f.store32(cpu, Cpu.SimdVector, f.let(commitFlags(shared, cpu)));
+  return result;
 }
 
 /** One operation per lane, the same or (ADDSUB) different ones. */

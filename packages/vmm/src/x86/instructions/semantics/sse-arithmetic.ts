@@ -14,7 +14,10 @@ import { Double, type Format, Single } from './softfloat.ts';
 /** MXCSR rounds to nearest and an inexact result changes nothing. */
 export function plainMode(s: Semantics): I32 {
   const plain = Mxcsr.PrecisionMask | Mxcsr.Precision;
-  return s.state32(Cpu.Mxcsr).and(plain | Mxcsr.Rounding).eq(plain);
+  return s
+    .state32(Cpu.Mxcsr)
+    .and(plain | Mxcsr.Rounding)
+    .eq(plain);
 }
 
 /** Bits of a scalar without its sign, doubled. */
@@ -22,15 +25,27 @@ const doubled = (x: I64): I64 => x.shl(1);
 
 function ordinaryScalar(operation: Operation, a: I64, b: I64, r: I64): I32 {
   const least = 2n * Double.smallestNormal;
-  const notDenormal = (x: I64) => doubled(x).sub(1).geU(least - 1n);
-  const normal = doubled(r).sub(least).ltU(2n * Double.infinity - least);
+  const notDenormal = (x: I64) =>
+    doubled(x)
+      .sub(1)
+      .geU(least - 1n);
+  const normal = doubled(r)
+    .sub(least)
+    .ltU(2n * Double.infinity - least);
   return operation === 'sqrt' ? normal.and(notDenormal(b)) : normal.and(notDenormal(a)).and(notDenormal(b));
 }
 
 function ordinarySingle(operation: Operation, a: I32, b: I32, r: I32): I32 {
   const least = Number(2n * Single.smallestNormal);
-  const notDenormal = (x: I32) => x.shl(1).sub(1).geU(least - 1);
-  const normal = r.shl(1).sub(least).ltU(Number(2n * Single.infinity) - least);
+  const notDenormal = (x: I32) =>
+    x
+      .shl(1)
+      .sub(1)
+      .geU(least - 1);
+  const normal = r
+    .shl(1)
+    .sub(least)
+    .ltU(Number(2n * Single.infinity) - least);
   return operation === 'sqrt' ? normal.and(notDenormal(b)) : normal.and(notDenormal(a)).and(notDenormal(b));
 }
 
@@ -41,10 +56,15 @@ function scalarDouble(operation: Operation): Semantic {
     const b = s.op1.readF64();
     const a = s.op0.readF64();
     const r = s.let(nativeF64(operation, a, b));
-    s.f.unlikely(plainMode(s).and(ordinaryScalar(operation, a.asI64(), b.asI64(), r.asI64())).eqz(), () => {
-      s.f.set(r, s.let(exact(s, s.cpu, a.asI64(), b.asI64())).asF64());
-      raiseSimd(s);
-    });
+    s.f.unlikely(
+      plainMode(s)
+        .and(ordinaryScalar(operation, a.asI64(), b.asI64(), r.asI64()))
+        .eqz(),
+      () => {
+        s.f.set(r, s.let(exact(s, s.cpu, a.asI64(), b.asI64())).asF64());
+        raiseSimd(s);
+      },
+    );
     s.op0.writeF64(r);
   };
 }
@@ -56,11 +76,16 @@ function scalarSingle(operation: Operation): Semantic {
     const b = s.op1.readF32();
     const a = s.op0.readF32();
     const r = s.let(operation === 'sqrt' ? b.sqrt() : a[operation](b));
-    s.f.unlikely(plainMode(s).and(ordinarySingle(operation, a.asI32(), b.asI32(), r.asI32())).eqz(), () => {
-      const result = s.let(exact(s, s.cpu, a.asI32().toI64u(), b.asI32().toI64u()));
-      s.f.set(r, result.toI32().asF32());
-      raiseSimd(s);
-    });
+    s.f.unlikely(
+      plainMode(s)
+        .and(ordinarySingle(operation, a.asI32(), b.asI32(), r.asI32()))
+        .eqz(),
+      () => {
+        const result = s.let(exact(s, s.cpu, a.asI32().toI64u(), b.asI32().toI64u()));
+        s.f.set(r, result.toI32().asF32());
+        raiseSimd(s);
+      },
+    );
     s.op0.writeF32(r);
   };
 }
@@ -121,10 +146,15 @@ type Exact = ReturnType<typeof packedArithmetic>;
 /** The packed operation on named vectors; the exact function also sees what was negated. */
 function emitPacked(s: Semantics, operation: Operation, a: Local<V128>, b: Local<V128>, format: Format, exact: Exact) {
   const r = s.let(nativePacked(operation, a, b, format));
-  s.f.unlikely(plainMode(s).eqz().or(unusualLanes(operation, a, b, r, format).anyTrue()), () => {
-    s.f.set(r, exact(s, s.cpu, a, b));
-    raiseSimd(s);
-  });
+  s.f.unlikely(
+    plainMode(s)
+      .eqz()
+      .or(unusualLanes(operation, a, b, r, format).anyTrue()),
+    () => {
+      s.f.set(r, exact(s, s.cpu, a, b));
+      raiseSimd(s);
+    },
+  );
   return r;
 }
 
@@ -169,10 +199,15 @@ function alternating(format: Format): Semantic {
     const a = s.op0.readV128();
     const negated = s.let(b.xor(evenSigns));
     const r = s.let(nativePacked('add', a, negated, format));
-    s.f.unlikely(plainMode(s).eqz().or(unusualLanes('add', a, negated, r, format).anyTrue()), () => {
-      s.f.set(r, exact(s, s.cpu, a, b));
-      raiseSimd(s);
-    });
+    s.f.unlikely(
+      plainMode(s)
+        .eqz()
+        .or(unusualLanes('add', a, negated, r, format).anyTrue()),
+      () => {
+        s.f.set(r, exact(s, s.cpu, a, b));
+        raiseSimd(s);
+      },
+    );
     s.op0.writeV128(r);
   };
 }

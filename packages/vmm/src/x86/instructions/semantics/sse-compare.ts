@@ -4,7 +4,15 @@
  * Ordinary operands (no NaN, no denormal) change no flags and are compared natively, whatever MXCSR says.
  */
 import type { FunctionBuilder } from '../../../engine/wasm/encoder/function-builder.ts';
-import { type F32, type F64, type I32, type I64, type Local, type V128, i32 } from '../../../engine/wasm/encoder/values.ts';
+import {
+  type F32,
+  type F64,
+  type I32,
+  type I64,
+  type Local,
+  type V128,
+  i32,
+} from '../../../engine/wasm/encoder/values.ts';
 import type { Operand, Semantic, Semantics } from './context.ts';
 import {
   Mxcsr,
@@ -223,8 +231,18 @@ function exactCompareFlags(format: Format) {
   });
 }
 
-const notDenormal64 = (x: F64): I32 => x.asI64().shl(1).sub(1).geU(2n * Double.smallestNormal - 1n);
-const notDenormal32 = (x: F32): I32 => x.asI32().shl(1).sub(1).geU(Number(2n * Single.smallestNormal) - 1);
+const notDenormal64 = (x: F64): I32 =>
+  x
+    .asI64()
+    .shl(1)
+    .sub(1)
+    .geU(2n * Double.smallestNormal - 1n);
+const notDenormal32 = (x: F32): I32 =>
+  x
+    .asI32()
+    .shl(1)
+    .sub(1)
+    .geU(Number(2n * Single.smallestNormal) - 1);
 
 /** COMISx (quiet NaNs are invalid) and UCOMISx. */
 function compareFlags(format: Format, quietIsInvalid: boolean): Semantic {

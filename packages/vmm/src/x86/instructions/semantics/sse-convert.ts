@@ -21,6 +21,7 @@ import type { Operand, Semantic, Semantics } from './context.ts';
 import {
   Mxcsr,
   type Shared,
+  enterMmx,
   fromLow,
   immediate,
   raiseSimd,
@@ -147,7 +148,13 @@ const narrowScalar: Semantic = (s) => {
     .sub(least)
     .ltU(Number(2n * Single.infinity) - least);
   s.f.unlikely(plainMode(s).and(normal).eqz(), () => {
-    s.f.set(result, s.let(exactNarrow(s, s.cpu, x.asI64(), i32(0))).toI32().asF32());
+    s.f.set(
+      result,
+      s
+        .let(exactNarrow(s, s.cpu, x.asI64(), i32(0)))
+        .toI32()
+        .asF32(),
+    );
     raiseSimd(s);
   });
   s.op0.writeF32(result);
@@ -157,7 +164,11 @@ const widenScalar: Semantic = (s) => {
   requireSse(s);
   const x = s.op1.readF32();
   const result = s.let(x.toF64());
-  const notDenormal = x.asI32().shl(1).sub(1).geU(Number(2n * Single.smallestNormal) - 1);
+  const notDenormal = x
+    .asI32()
+    .shl(1)
+    .sub(1)
+    .geU(Number(2n * Single.smallestNormal) - 1);
   s.f.unlikely(notDenormal.and(x.eq(x)).eqz(), () => {
     s.f.set(result, s.let(exactWiden(s, s.cpu, x.asI32().toI64u(), i32(0))).asF64());
     raiseSimd(s);
@@ -177,9 +188,7 @@ function convertPacked(s: Semantics, x: V128, native: V128, usual: I32, exact: P
 type PackedExact = ReturnType<typeof packedConversion>;
 
 const inside = (x: V128, limit: number, { bits }: Format): I32 =>
-  bits === 64
-    ? x.absF64().ltF64(f64(limit).splat()).allTrue64()
-    : x.absF32().ltF32(f32(limit).splat()).allTrue32();
+  bits === 64 ? x.absF64().ltF64(f64(limit).splat()).allTrue64() : x.absF32().ltF32(f32(limit).splat()).allTrue32();
 
 /** Packed values to 32-bit integers; two of them leave the upper half zero. */
 function emitToIntegers(s: Semantics, x: Local<V128>, from: Format, count: number, truncate: boolean): Local<V128> {
@@ -205,6 +214,8 @@ function packedToMmx(from: Format, truncate: boolean): Semantic {
     requireSse(s);
     requireMmx(s);
     const x = readXmm(s.op1);
+    // Also when the conversion faults.
+    enterMmx(s);
     writeMmx(s, s.op0, emitToIntegers(s, x, from, 2, truncate).lane64(0));
   };
 }
@@ -225,10 +236,13 @@ const packedIntegersToDouble: Semantic = (s) => {
   s.op0.writeV128(readXmm(s.op1).convertLowS32F64());
 };
 
-/** The source of CVTPI2PS and CVTPI2PD. */
+/** The source of CVTPI2PS and CVTPI2PD: from memory, they have nothing to do with the x87 state. */
 function readMmxSource(s: Semantics, operand: Operand): Local<V128> {
-  requireMmx(s);
-  return s.let(fromLow(readMmx(operand)));
+  const isRegister = operand.kind === 'mmx';
+  if (isRegister) requireMmx(s);
+  const x = s.let(fromLow(readMmx(operand)));
+  if (isRegister) enterMmx(s);
+  return x;
 }
 
 const mmxToSingle: Semantic = (s) => {
@@ -283,7 +297,10 @@ function roundScalar(format: Format): Semantic {
     const mode = s.let(s.state32(Cpu.Mxcsr));
     const rounded = s.let(roundIntegral(wide, s.let(roundingControl(mode, control))));
     const result = s.let(format === Double ? rounded.asI64() : rounded.toF32().asI32().toI64u());
-    const ordinary = wide.abs().ge(f64(format === Double ? 2 ** -1022 : 2 ** -126)).or(wide.eq(f64(0)));
+    const ordinary = wide
+      .abs()
+      .ge(f64(format === Double ? 2 ** -1022 : 2 ** -126))
+      .or(wide.eq(f64(0)));
     s.f.unlikely(precisionSettled(mode, control).and(ordinary).eqz(), () => {
       s.f.set(result, exact(s, s.cpu, bits, control));
       raiseSimd(s);
