@@ -258,8 +258,7 @@ function divideSpecial(o: Operation, a: Unpacked, b: Unpacked): void {
   f.if(aInfinite.and(bInfinite).or(aZero.and(bZero)), () => invalid(f, o.dst));
   f.if(bZero.and(aInfinite.eqz()), () => {
     storeInfinity(f, o.dst, sign);
-    stopAtDenormal(f, o.denormal, o.control);
-    returnWith(o, i32(Status.ZeroDivide));
+    f.return(i32(Status.ZeroDivide));
   });
   f.if(aInfinite, () => {
     stopAtDenormal(f, o.denormal, o.control);

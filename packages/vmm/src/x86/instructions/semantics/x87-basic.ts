@@ -8,7 +8,7 @@ import type { Semantic, Semantics } from './context.ts';
 import { add, divide, multiply, squareRoot, subtract } from './x87-arithmetic.ts';
 import { roundToInteger } from './x87-convert.ts';
 import { begin, readInteger, readReal, recordPointers } from './x87-execute.ts';
-import { extract, remainder, remainderNearest, scaleValue } from './x87-scale.ts';
+import { QuotientBits, extract, remainder, remainderNearest, scaleValue } from './x87-scale.ts';
 import {
   BeforeResult,
   Ext,
@@ -55,6 +55,10 @@ function stackOperation(name: string, operation: SharedFunction): SharedFunction
     });
     const result = cpu.add(Slot.Result);
     const flags = f.let(operation(helper, result, pointer(left), pointer(right), control, f.param('i32', 4)));
+    f.if(flags.and(QuotientBits), () => {
+      f.store32(cpu, Cpu.FpuStatus, cpu.load32(Cpu.FpuStatus).and(~(Status.C0 | Status.C3)));
+      f.set(flags, flags.xor(QuotientBits));
+    });
     f.drop(raiseFlags(helper, cpu, flags));
     f.if(unmasked(flags, control, BeforeResult), () => f.return(i32(0)));
     copyExt(f, to, result);
@@ -149,12 +153,12 @@ function topBinary(operation: SharedFunction): Semantic {
   };
 }
 
-/** As {@link topBinary}; the condition bits are part of the result. */
+/** As {@link topBinary}. C2 is clear unless the reduction is incomplete. */
 function partialRemainder(operation: SharedFunction): Semantic {
   return (s) => {
     begin(s);
     recordPointers(s);
-    s.setState32(Cpu.FpuStatus, s.state32(Cpu.FpuStatus).and(~Status.Conditions));
+    s.setState32(Cpu.FpuStatus, s.state32(Cpu.FpuStatus).and(~Status.C2));
     apply(s, operation, false, [0, 1]);
   };
 }

@@ -51,7 +51,7 @@ const compareValues = shared('compare', ['i32', 'i32', 'i32', 'i32'], (f) => {
   f.if(isZero(a).and(isZero(b)), () => f.return(denormal.or(Relation.Equal)));
   f.if(a.sign.ne(b.sign), () => f.return(denormal.or(a.sign.select(i32(Relation.Less), i32(Relation.Greater)))));
   // A pseudo-denormal has the exponent of the smallest normal numbers.
-  const rank = (value: typeof a) => f.let(value.exponent.or(value.significand.ltS(0)));
+  const rank = (value: typeof a) => f.let(value.exponent.or(value.exponent.eqz().and(value.significand.ltS(0))));
   const [aRank, bRank] = [rank(a), rank(b)];
   f.if(aRank.eq(bRank).and(a.significand.eq(b.significand)), () => f.return(denormal.or(Relation.Equal)));
   const sameRank = aRank.eq(bRank);
@@ -60,9 +60,9 @@ const compareValues = shared('compare', ['i32', 'i32', 'i32', 'i32'], (f) => {
 });
 
 /**
- * (cpu, right, quiet, denormal, pops, integer flags) -> the relation in the condition bits, or -1 when an unmasked
- * exception keeps it from being delivered. Compares ST(0) with ST(right) or the memory operand. Unless it goes to the
- * integer flags, the status word gets the relation.
+ * (cpu, right, quiet, denormal, pops, integer flags) -> the relation in the condition bits. Compares ST(0) with ST(right)
+ * or the memory operand. Unless it goes to the integer flags, the status word gets the relation. An unmasked exception
+ * keeps the stack from being popped, but the relation is delivered.
  */
 const compareStack = shared('stack.compare', ['i32', 'i32', 'i32', 'i32', 'i32', 'i32'], (f, helper) => {
   const cpu = f.param('i32', 0);
@@ -78,13 +78,16 @@ const compareStack = shared('stack.compare', ['i32', 'i32', 'i32', 'i32', 'i32',
     const other = fromMemory.select(cpu.add(Slot.Memory), stackPointer(cpu, top, right));
     f.set(flags, compareValues(helper, stackPointer(cpu, top, 0), other, quiet, denormal));
   });
-  f.drop(raiseFlags(helper, cpu, flags.and(~Status.Conditions)));
-  f.if(unmasked(flags, control, BeforeResult), () => f.return(i32(-1)));
   const relation = f.let(flags.and(Status.Conditions));
-  f.if(toIntegerFlags.eqz(), () => {
-    f.store32(cpu, Cpu.FpuStatus, cpu.load32(Cpu.FpuStatus).and(~Status.Conditions).or(relation));
-  });
-  f.drop(pop(helper, cpu, pops));
+  const stackFault = flags.and(Status.StackFault);
+  const before = f.let(stackFault.select(i32(0), cpu.load32(Cpu.FpuStatus).and(Status.C1)));
+  f.drop(raiseFlags(helper, cpu, flags.and(~Status.Conditions)));
+  f.if(
+    toIntegerFlags,
+    () => f.store32(cpu, Cpu.FpuStatus, cpu.load32(Cpu.FpuStatus).or(before)),
+    () => f.store32(cpu, Cpu.FpuStatus, cpu.load32(Cpu.FpuStatus).and(~Status.Conditions).or(relation)),
+  );
+  f.if(unmasked(flags, control, BeforeResult).eqz(), () => f.drop(pop(helper, cpu, pops)));
   f.return(relation);
 });
 
@@ -133,10 +136,8 @@ function compareToFlags(quiet: boolean, pops: 0 | 1): Semantic {
     begin(s);
     recordPointers(s);
     const relation = compareWith(s, { quiet, pops }, s.op1.index, 0, true);
-    s.f.if(relation.geS(0), () => {
-      // C3, C2 and C0 sit eight bits above ZF, PF and CF.
-      s.flags.load(relation.shrU(8));
-    });
+    // C3, C2 and C0 sit eight bits above ZF, PF and CF.
+    s.flags.load(relation.shrU(8));
     s.done();
   };
 }
@@ -197,14 +198,11 @@ const moveStack = shared('cmov', ['i32', 'i32', 'i32'], (f, helper) => {
       .eqz(),
     () => {
       f.if(raiseFlags(helper, cpu, StackUnderflow), () => f.return(i32(0)));
-      f.if(condition, () => {
-        storeIndefinite(f, to);
-        markValid(f, cpu, 0);
-      });
+      storeIndefinite(f, to);
+      markValid(f, cpu, 0);
       f.return(i32(0));
     },
   );
-  f.drop(raiseFlags(helper, cpu, 0));
   f.if(condition, () => copyExt(f, to, stackPointer(cpu, top, source)));
   f.return(i32(0));
 });

@@ -2,7 +2,7 @@
  * Control instructions (SDM Vol. 1 §8.3.11 "x87 FPU Control Instructions"): control and status word, FNCLEX, FNINIT,
  * FWAIT, stack management, environment and state images.
  *
- * FENI, FDISI and FSETPM do nothing, as since the 80387.
+ * FNENI, FNDISI and FNSETPM do nothing, as since the 80387.
  */
 import { type I32, i32 } from '../../../engine/wasm/encoder/values.ts';
 import { Cpu } from '../../../engine/wasm/interpreter/cpu-layout.ts';
@@ -93,6 +93,7 @@ function free(s: Semantics): void {
   recordPointers(s);
   const bit = i32(1).shl(s.state32(Cpu.FpuTop).add(s.op0.index).and(7));
   s.setState32(Cpu.FpuTags, s.state32(Cpu.FpuTags).and(bit.xor(-1)));
+  clearC1(s.f, s.cpu);
 }
 
 const freeAndPop: Semantic = (s) => {
@@ -162,9 +163,9 @@ export const x87ControlSemantics: Readonly<Record<string, Semantic>> = {
   FNINIT: initialiseSemantic,
   FWAIT: wait,
   FNOP: noOperation,
-  FENI: ignored,
-  FDISI: ignored,
-  FSETPM: ignored,
+  FNENI: ignored,
+  FNDISI: ignored,
+  FNSETPM: ignored,
   FINCSTP: moveTop(1),
   FDECSTP: moveTop(-1),
   FFREE: (s) => {

@@ -6,11 +6,8 @@
  * As on AMD processors, every instruction that is not a control instruction updates the instruction pointer and opcode,
  * whether or not it raises an exception; those with a memory operand update the data pointer.
  */
-import { type I32, i32 } from '../../../engine/wasm/encoder/values.ts';
+import type { I32 } from '../../../engine/wasm/encoder/values.ts';
 import { Cpu, SegmentField, SegmentIndex, segmentOffset } from '../../../engine/wasm/interpreter/cpu-layout.ts';
-import { parseRow } from '../table/notation.ts';
-import type { InstructionRow } from '../table/notation.ts';
-import { x87Rows } from '../table/x87.ts';
 import { type Operand, type Semantics, Vector } from './context.ts';
 import { fromDouble, fromInteger, fromSingle } from './x87-convert.ts';
 import { Slot, Status } from './x87-state.ts';
@@ -40,35 +37,11 @@ export function begin(s: Semantics): void {
   deliverPending(s);
 }
 
-const rows: readonly InstructionRow[] = x87Rows.map((notation, index) => parseRow(notation, 'x87', index));
-
-function matches(s: Semantics, row: InstructionRow): boolean {
-  if (row.mnemonic !== s.form.mnemonic || row.operands.length !== s.operands.length) return false;
-  return s.operands.every((operand, i) => {
-    const { memorySize, notation } = row.operands[i]!;
-    if (operand.kind === 'memory')
-      return notation.startsWith('M') && (memorySize < 0 || memorySize * 8 === operand.bits);
-    return operand.kind !== 'st' || notation === 'STi' || (notation === 'ST0' && operand.index === 0);
-  });
-}
-
-/** The 11-bit last opcode: low three bits of the escape byte, and the ModRM byte. Undocumented aliases count as the first row. */
-function lastOpcode(s: Semantics): I32 {
-  const row = rows.find((candidate) => matches(s, candidate));
-  if (!row) throw new Error(`no x87 row is ${s.form.mnemonic}`);
-  const escape = (row.opcode & 7) << 8;
-  if (row.modrmByte < 0) return (s.modrm?.() ?? i32(row.digit << 3)).or(escape);
-  const register = row.modrmRegister
-    ? s.operands[row.operands.findIndex(({ notation }) => notation === 'STi')]
-    : undefined;
-  return i32(escape | row.modrmByte | (register?.index ?? 0));
-}
-
 /** Records this instruction in the pointers; after the last memory access that can fault. */
 export function recordPointers(s: Semantics): void {
   s.setState64(Cpu.FpuLastIp, s.rip());
   s.setState32(Cpu.FpuLastCs, s.state32(segmentOffset(SegmentIndex.Cs) + SegmentField.Selector).and(0xffff));
-  s.setState32(Cpu.FpuLastOpcode, lastOpcode(s));
+  s.setState32(Cpu.FpuLastOpcode, s.x87Opcode?.() ?? 0);
   const memory = s.operands.find((operand) => operand.kind === 'memory');
   if (!memory) return;
   s.setState64(Cpu.FpuLastDp, memory.effective());

@@ -127,9 +127,11 @@ function underflow(f: FunctionBuilder, helper: HelperCall, r: Rounding, dst: I32
       f.set(r.flags, i32(Status.Underflow));
     });
     roundSignificand(f, helper, r);
+    // FSCALE can be so far below that even the adjusted exponent does not fit: then the result is zero.
     f.if(r.exponent.leS(0), () => {
       f.set(r.high, i64(0));
       f.set(r.exponent, i32(0));
+      f.set(r.flags, i32(Status.Underflow | Status.Precision));
     });
     storeExt(f, dst, r.high, r.sign.shl(15).or(r.exponent));
     f.return(r.flags);
@@ -171,6 +173,7 @@ function overflow(f: FunctionBuilder, r: Rounding, maximum: Local<I32>): void {
       f.if(r.exponent.geS(maximum), () => {
         f.set(r.high, i64(Ext.IntegerBit));
         f.set(r.exponent, maximum);
+        f.set(r.flags, i32(Status.Overflow | Status.Precision | Status.C1));
       });
     },
   );

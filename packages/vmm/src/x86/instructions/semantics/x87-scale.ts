@@ -137,11 +137,14 @@ function divideSteps(f: FunctionBuilder, dividend: I64, divisor: Local<I64>, ste
   return { remainder, quotient };
 }
 
+/** In the answer of a remainder: C0 and C3 are part of the result. */
+export const QuotientBits = 0x10000;
+
 /** C0, C3, C1 from the quotient's bits 2, 1 and 0. */
 function quotientBits(quotient: I32): I32 {
   const c0 = quotient.shrU(2).and(1).shl(8);
   const c3 = quotient.shrU(1).and(1).shl(14);
-  return quotient.and(1).shl(9).or(c0).or(c3);
+  return quotient.and(1).shl(9).or(c0).or(c3).or(QuotientBits);
 }
 
 /** Moves the remainder to the nearest of zero and the divisor, as FPREM1 does. */
@@ -167,10 +170,10 @@ function emitRemainder(f: FunctionBuilder, helper: HelperCall, nearest: boolean)
   };
   f.if(isZero(a), () => {
     storeZero(f, dst, a.sign);
-    f.return(denormal);
+    f.return(denormal.or(QuotientBits));
   });
   rankDenormal(f, a);
-  f.if(isInfinity(b), () => finish(a.exponent, a.significand, i32(0)));
+  f.if(isInfinity(b), () => finish(a.exponent, a.significand, i32(QuotientBits)));
   rankDenormal(f, b);
   normaliseOperand(f, a);
   normaliseOperand(f, b);
@@ -182,16 +185,16 @@ function emitRemainder(f: FunctionBuilder, helper: HelperCall, nearest: boolean)
         finish(a.exponent, b.significand.shl(1).sub(a.significand), quotientBits(i32(1)));
       });
     }
-    finish(a.exponent, a.significand, i32(0));
+    finish(a.exponent, a.significand, i32(QuotientBits));
   });
   f.if(distance.geS(64), () => {
     const steps = f.let(distance.and(31).or(32));
     const { remainder } = divideSteps(f, a.significand, b.significand, steps);
     f.if(remainder.eqz(), () => {
       storeZero(f, dst, a.sign);
-      f.return(denormal.or(Status.C2));
+      f.return(denormal.or(QuotientBits | Status.C2));
     });
-    finish(a.exponent.sub(steps), remainder, i32(Status.C2));
+    finish(a.exponent.sub(steps), remainder, i32(QuotientBits | Status.C2));
   });
   const division = divideSteps(f, a.significand, b.significand, distance);
   const sign = f.let(a.sign);

@@ -6,7 +6,7 @@ import { type I32, type Local, i32, i64 } from '../../../engine/wasm/encoder/val
 import { Cpu } from '../../../engine/wasm/interpreter/cpu-layout.ts';
 import type { Operand, Semantic, Semantics } from './context.ts';
 import { fromBcd, toBcd } from './x87-bcd.ts';
-import { fromDouble, fromInteger, fromSingle, quieten, toDouble, toInteger, toSingle } from './x87-convert.ts';
+import { quieten, toDouble, toInteger, toSingle } from './x87-convert.ts';
 import { begin, readInteger, readReal, recordPointers } from './x87-execute.ts';
 import {
   BeforeResult,
@@ -15,7 +15,6 @@ import {
   type HelperCall,
   type SharedFunction,
   Slot,
-  StackOverflow,
   StackUnderflow,
   Status,
   clearC1,
@@ -34,13 +33,13 @@ import {
 
 /**
  * (cpu, exceptions) -> 0: pushes the value of {@link Slot.Memory} with the exceptions that its conversion found. A full
- * stack goes before them.
+ * stack goes before them; an unmasked #D does not keep the value from being pushed.
  */
 const pushMemory = shared('push.memory', ['i32', 'i32'], (f, helper) => {
   const [cpu, flags] = [f.param('i32', 0), f.param('i32', 1)];
   const control = cpu.load32(Cpu.FpuControl);
   const full = isValid(cpu.load32(Cpu.FpuTags), cpu.load32(Cpu.FpuTop), 7);
-  f.if(full.eqz().and(unmasked(flags, control, BeforeResult).ne(0)), () => {
+  f.if(full.eqz().and(unmasked(flags, control, Status.Invalid).ne(0)), () => {
     f.drop(raiseFlags(helper, cpu, flags));
     f.return(i32(0));
   });
@@ -52,19 +51,22 @@ const pushMemory = shared('push.memory', ['i32', 'i32'], (f, helper) => {
   f.return(i32(0));
 });
 
-/** (cpu, source) -> 0: FLD ST(i). An empty source with room above it is an underflow and pushes the indefinite. */
+/** (cpu, source) -> 0: FLD ST(i). An empty source is an underflow, even of a full stack, and pushes the indefinite. */
 const pushRegister = shared('push.register', ['i32', 'i32'], (f, helper) => {
   const [cpu, source] = [f.param('i32', 0), f.param('i32', 1)];
   const top = f.let(cpu.load32(Cpu.FpuTop));
   const tags = f.let(cpu.load32(Cpu.FpuTags));
   const from = f.let(stackPointer(cpu, top, source));
   const empty = f.let(isValid(tags, top, source).eqz());
-  const full = f.let(isValid(tags, top, 7));
-  f.if(full.eqz().and(empty), () => f.if(raiseFlags(helper, cpu, StackUnderflow), () => f.return(i32(0))));
+  f.if(empty, () => {
+    f.if(raiseFlags(helper, cpu, StackUnderflow), () => f.return(i32(0)));
+    storeIndefinite(f, stackPointer(cpu, top, 7));
+    markValid(f, cpu, 7);
+    f.store32(cpu, Cpu.FpuTop, top.sub(1).and(7));
+    f.return(i32(0));
+  });
   const to = f.let(push(helper, cpu));
-  f.if(to.eqz(), () => f.return(i32(0)));
-  copyExt(f, to, from);
-  f.if(empty, () => storeIndefinite(f, to));
+  f.if(to, () => copyExt(f, to, from));
   f.return(i32(0));
 });
 
@@ -133,8 +135,9 @@ function storeConversion(
         f.store16(result, 8, high);
       },
     );
-    // The precision exception and C1 are not reported beside #O and #U that stop the store.
     const stopping = f.let(unmasked(flags, control, BeforeResult | Status.Overflow | Status.Underflow));
+    // #P and C1 are not reported beside the #O or #U that stops the store.
+    f.if(stopping, () => f.set(flags, flags.and(~(Status.Precision | Status.C1))));
     f.drop(raiseFlags(helper, cpu, flags));
     f.return(stopping.select(i32(NotStored), i32(0)));
   });
@@ -225,13 +228,15 @@ function store(pops: boolean): Semantic {
   };
 }
 
-/** FSTPNCE: FSTP that raises nothing for an empty ST(0). */
+/** FSTPNCE: FSTP that raises nothing for an empty ST(0) and then only pops. */
 const storeNoException: Semantic = (s) => {
   begin(s);
   recordPointers(s);
   const top = s.let(s.state32(Cpu.FpuTop));
-  copyExt(s.f, stackPointer(s.cpu, top, s.op0.index), stackPointer(s.cpu, top, 0));
-  markValid(s.f, s.cpu, s.op0.index);
+  s.f.if(isValid(s.state32(Cpu.FpuTags), top, 0), () => {
+    copyExt(s.f, stackPointer(s.cpu, top, s.op0.index), stackPointer(s.cpu, top, 0));
+    markValid(s.f, s.cpu, s.op0.index);
+  });
   clearC1(s.f, s.cpu);
   s.f.drop(pop(s.helper.bind(s), s.cpu, 1));
   s.done();
