@@ -1,6 +1,6 @@
 /** The one place that chooses an engine's implementation. */
 import { HostError } from '@lodger/vmm/errors/host-error.js';
-import type { Engine, EngineVm } from '@lodger/vmm/engine/engine.js';
+import type { EngineVm, EngineVmConfig } from '@lodger/vmm/engine/engine.js';
 import type { GuestMemory } from '@lodger/vmm/memory/guest-memory.js';
 import type { EngineName } from './engine-name.ts';
 
@@ -18,12 +18,9 @@ export interface ThreadVm extends EngineVm {
   sleep(milliseconds: number): void;
 }
 
-export function createEngine(name: EngineName): Engine {
+/** A VM of that engine, for the machine's thread. */
+export function createThreadVm(name: EngineName, _config: EngineVmConfig): ThreadVm {
   throw new HostError('EngineUnavailable', `the ${name} engine is being built`);
-}
-
-export function threadVm(_vm: EngineVm): ThreadVm {
-  throw new HostError('EngineUnavailable', 'the engine is being built');
 }
 
 /** Guest memory, for another thread than the machine's. */

@@ -60,6 +60,7 @@ function machine(vcpus: Vcpu[], config: Partial<RunLoopConfig> = {}) {
     poll() {},
     host: {
       service() {},
+      idle() {},
       nextDeadline: () => Infinity,
       sleep(milliseconds) {
         sleeps.push(milliseconds);

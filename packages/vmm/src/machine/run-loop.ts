@@ -24,6 +24,8 @@ const HypercallUnknown = BigInt.asUintN(64, -1000n);
 export interface RunLoopHost {
   /** Between turns: looks at requests, moves console bytes. */
   service(): void;
+  /** Nothing can run: called before each sleep. What it does may make a vCPU runnable. */
+  idle(): void;
   /** Sleeps until another thread wants attention, for at most `milliseconds` (may be Infinity). */
   sleep(milliseconds: number): void;
   /** The clock's time at which {@link service} wants to run even if nothing else happens, or Infinity. */
@@ -83,7 +85,9 @@ export class RunLoop {
   }
 
   #sleep(): void {
-    const { clock, timers, engine, host } = this.#config;
+    const { vcpus, clock, timers, engine, host } = this.#config;
+    host.idle();
+    if (vcpus.some((vcpu) => vcpu.runnable)) return;
     const deadline = Math.min(timers.nextDeadline(), engine.nextDeadline(), host.nextDeadline());
     const nanoseconds = deadline - clock.now();
     if (nanoseconds > 0) host.sleep(nanoseconds / NanosecondsPerMillisecond);

@@ -1,0 +1,181 @@
+/**
+ * The machine: an engine's VM with a PC board around it, its boot and its life.
+ *
+ * One machine is one boot. A guest that resets ends it with the reason `reset`, and its owner makes a new one.
+ */
+import type { SavedState } from '../bus/bus-device.ts';
+import { requireVersion } from '../bus/saved-state.ts';
+import { writeAcpiTables } from '../boot/acpi/acpi-tables.ts';
+import { loadKernel } from '../boot/load-kernel.ts';
+import type { BootedKernel, BootSource } from '../boot/load-kernel.ts';
+import { isBzImage } from '../boot/linux/setup-header.ts';
+import { findMultibootHeader } from '../boot/multiboot/header.ts';
+import type { EntropySource } from '../devices/virtio/rng/virtio-rng.ts';
+import type { EngineVm, Vcpu } from '../engine/engine.ts';
+import type { VcpuState } from '../engine/state.ts';
+import { HostError } from '../errors/host-error.ts';
+import type { Clock } from '../time/clock.ts';
+import { Board } from './board.ts';
+import type { BoardDisk } from './board.ts';
+import { ConsoleInput } from './console-input.ts';
+import type { InputSource } from './console-input.ts';
+import type { EndReason } from './end-reason.ts';
+import { PanicWatch } from './panic-watch.ts';
+import { RunLoop } from './run-loop.ts';
+import type { RunLoopHost } from './run-loop.ts';
+
+/** What Linux and others seed their random numbers with at boot. */
+const SeedBytes = 32;
+
+export interface MachineBoot extends Omit<BootSource, 'commandLine' | 'rsdp' | 'rngSeed'> {
+  /** The command line for Linux, and the one for every other kernel. */
+  readonly linuxCommandLine: string;
+  readonly commandLine: string;
+}
+
+export interface MachineConsole {
+  /** Takes a byte that the guest prints. */
+  output(byte: number): void;
+  readonly input: InputSource;
+  /** Input is typed by a person (console-input.ts). */
+  readonly interactive: boolean;
+  readonly window: { readonly columns: number; readonly rows: number } | undefined;
+}
+
+export interface MachineConfig {
+  readonly vm: EngineVm;
+  readonly vcpus: number;
+  readonly clock: Clock;
+  readonly entropy: EntropySource;
+  readonly disks: readonly BoardDisk[];
+  readonly console: MachineConsole;
+  /** The thread that the machine runs in. */
+  readonly host: Pick<RunLoopHost, 'service' | 'sleep'>;
+}
+
+export class Machine {
+  readonly #config: MachineConfig;
+  readonly #vcpus: readonly Vcpu[];
+  readonly #board: Board;
+  readonly #input: ConsoleInput;
+  readonly #panic = new PanicWatch();
+  readonly #loop: RunLoop;
+
+  constructor(config: MachineConfig) {
+    const { vm, clock, console } = config;
+    this.#config = config;
+    this.#vcpus = Array.from({ length: config.vcpus }, (_, id) => vm.createVcpu(id));
+    this.#board = new Board({
+      ...config,
+      serialOutput: (byte) => this.#print(byte),
+      // The serial port is the console; a guest that uses the other one as well gets both on the same terminal.
+      virtioConsoleOutput: (bytes) => bytes.forEach((byte) => this.#print(byte)),
+      window: console.window,
+      end: (reason) => this.end(reason),
+    });
+    this.#input = new ConsoleInput({
+      device: this.#board.serial,
+      source: console.input,
+      clock,
+      interactive: console.interactive,
+    });
+    this.#loop = new RunLoop({
+      vcpus: this.#vcpus,
+      pio: this.#board.pio,
+      mmio: this.#board.mmio,
+      clock,
+      timers: this.#board.timers,
+      engine: vm,
+      poll: () => this.#board.poll(),
+      host: this.#loopHost(),
+    });
+  }
+
+  /** Puts a kernel into memory and the bootstrap processor at its entry. */
+  boot(source: MachineBoot): BootedKernel {
+    const { memory } = this.#config.vm;
+    const rsdp = writeAcpiTables(memory, { vcpus: this.#config.vcpus });
+    const rngSeed = new Uint8Array(SeedBytes);
+    this.#config.entropy(rngSeed);
+    const commandLine = isLinuxLike(source.kernel) ? source.linuxCommandLine : source.commandLine;
+    const booted = loadKernel(memory, { ...source, commandLine, rsdp, rngSeed });
+    this.#vcpus[0]!.setState(booted.state);
+    return booted;
+  }
+
+  /** Runs the guest until the machine ends. */
+  run(): EndReason {
+    const end = this.#loop.run();
+    const panic = this.#panic.message;
+    if (panic !== undefined && (end.kind === 'reset' || end.kind === 'triple-fault')) {
+      return { kind: 'guest-panic', message: panic };
+    }
+    return end;
+  }
+
+  /** Ends the machine: {@link run} returns soon. To be called from the machine's thread. */
+  end(reason: EndReason): void {
+    this.#loop.end(reason);
+    for (const vcpu of this.#vcpus) vcpu.kick();
+  }
+
+  pressPowerButton(): void {
+    this.#board.pressPowerButton();
+  }
+
+  /** The console's window changed: a guest with a virtio console hears of it. */
+  resizeConsole(columns: number, rows: number): void {
+    this.#board.virtioConsole.resize(columns, rows);
+  }
+
+  /** Devices touch no guest memory from here to {@link resume}; vCPUs stand still when {@link run} is not running them. */
+  pause(): void {
+    this.#board.pauseDma();
+  }
+
+  resume(): void {
+    this.#board.resumeDma();
+  }
+
+  /** Everything but guest memory and the engine's interrupt controllers. The machine must be paused. */
+  save(): SavedState {
+    return { version: 1, vcpus: this.#vcpus.map((vcpu) => vcpu.state()), board: this.#board.save() };
+  }
+
+  restore(state: SavedState): void {
+    requireVersion(state, 1, 'machine');
+    const { vcpus, board } = state as unknown as { vcpus: readonly VcpuState[]; board: SavedState };
+    if (vcpus.length !== this.#vcpus.length) {
+      throw new HostError(
+        'InvalidArgument',
+        `the saved machine has ${vcpus.length} processors: create it with as many`,
+      );
+    }
+    vcpus.forEach((vcpu, id) => this.#vcpus[id]!.setState(vcpu));
+    this.#board.restore(board);
+  }
+
+  #loopHost(): RunLoopHost {
+    const { host } = this.#config;
+    return {
+      service: () => {
+        host.service();
+        this.#input.feed();
+      },
+      sleep: (milliseconds) => host.sleep(milliseconds),
+      idle: () => this.#input.guestIsIdle(),
+      nextDeadline: () => this.#input.nextDeadline(),
+    };
+  }
+
+  #print(byte: number): void {
+    this.#panic.observe(byte);
+    this.#input.observe(byte);
+    this.#config.console.output(byte);
+  }
+}
+
+/** Linux gets the defaults for Linux; what starts by Multiboot gets only what the user said. */
+function isLinuxLike(kernel: Uint8Array): boolean {
+  return isBzImage(kernel) || !findMultibootHeader(kernel);
+}
