@@ -1,0 +1,77 @@
+/** The command as a process: what needs no guest. Whole guests are in tests/boot. */
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+
+const command = fileURLToPath(new URL('../../bin/lodger.js', import.meta.url));
+const folder = mkdtempSync(join(tmpdir(), 'lodger-cli-'));
+after(() => rmSync(folder, { recursive: true }));
+
+function lodger(...args: string[]) {
+  const env = { ...process.env, XDG_CACHE_HOME: join(folder, 'cache') };
+  const { status, stdout, stderr } = spawnSync(process.execPath, [command, ...args], { env, encoding: 'utf8' });
+  return { status, stdout, stderr };
+}
+
+function file(name: string, size: number): string {
+  const path = join(folder, name);
+  writeFileSync(path, new Uint8Array(size));
+  return path;
+}
+
+test('--help names every option, on stdout', () => {
+  const { status, stdout } = lodger('run', '--help');
+  assert.equal(status, 0);
+  for (const option of ['kernel', 'initrd', 'append', 'memory', 'cpus', 'disk', 'engine', 'timeout']) {
+    assert.match(stdout, new RegExp(`--${option}\\b`));
+  }
+});
+
+test('--version', () => {
+  assert.match(lodger('--version').stdout, /^lodger \d+\.\d+\.\d+\n$/);
+});
+
+for (const { what, args, status, message } of [
+  { what: 'an unknown option', args: ['run', '--bogus'], status: 2, message: /--bogus.*lodger --help/ },
+  { what: 'no command', args: [], status: 2, message: /lodger --help/ },
+  { what: 'a size that is none', args: ['run', '--memory', 'lots'], status: 2, message: /"lots".*256M/ },
+  { what: 'too many processors', args: ['run', '--cpus', '500'], status: 2, message: /1 to \d+ processors/ },
+  { what: 'the kvm engine', args: ['run', '--engine', 'kvm'], status: 68, message: /--engine wasm/ },
+  { what: 'too much memory', args: ['run', '--memory', '8G'], status: 65, message: /8 GiB.*at most/ },
+  { what: 'too little memory', args: ['run', '--memory', '64K'], status: 65, message: /64 KiB.*--memory/ },
+  { what: 'a missing disk', args: ['run', '--disk', 'missing.img'], status: 66, message: /missing\.img.*no such file/ },
+  { what: 'an odd-sized disk', args: ['run', '--disk', file('odd', 1000)], status: 66, message: /multiple of 512/ },
+  { what: 'an empty disk', args: ['run', '--disk', file('empty', 0)], status: 66, message: /truncate -s/ },
+  { what: 'a missing kernel', args: ['run', '--kernel', 'missing'], status: 64, message: /missing.*no such file/ },
+  {
+    what: 'a kernel that is none',
+    args: ['run', '--kernel', file('zeroes', 100_000)],
+    status: 64,
+    message: /zeroes/,
+  },
+  {
+    what: 'an initrd that is none',
+    args: ['run', '--kernel', file('kernel', 100_000), '--initrd', file('initrd', 5000)],
+    status: 64,
+    message: /initrd/,
+  },
+]) {
+  test(`${what} is one clear line on stderr and exit code ${status}`, () => {
+    const result = lodger(...args);
+    assert.equal(result.status, status, result.stderr);
+    assert.match(result.stderr, /^lodger: [^\n]+\n$/);
+    assert.match(result.stderr, message);
+    assert.equal(result.stdout, '');
+  });
+}
+
+test('the same disk twice is locked', () => {
+  const disk = file('twice', 512);
+  const result = lodger('run', '--disk', disk, '--disk', disk);
+  assert.equal(result.status, 66);
+  assert.match(result.stderr, /in use by another process/);
+});
