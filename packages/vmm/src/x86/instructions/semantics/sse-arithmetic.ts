@@ -23,15 +23,20 @@ export function plainMode(s: Semantics): I32 {
 /** Bits of a scalar without its sign, doubled. */
 const doubled = (x: I64): I64 => x.shl(1);
 
+/**
+ * A result is ordinary above the smallest normal number: that one may have been rounded up from a tiny one, which is an
+ * underflow.
+ */
 function ordinaryScalar(operation: Operation, a: I64, b: I64, r: I64): I32 {
   const least = 2n * Double.smallestNormal;
   const notDenormal = (x: I64) =>
     doubled(x)
       .sub(1)
       .geU(least - 1n);
+  const above = least + 2n;
   const normal = doubled(r)
-    .sub(least)
-    .ltU(2n * Double.infinity - least);
+    .sub(above)
+    .ltU(2n * Double.infinity - above);
   return operation === 'sqrt' ? normal.and(notDenormal(b)) : normal.and(notDenormal(a)).and(notDenormal(b));
 }
 
@@ -42,11 +47,17 @@ function ordinarySingle(operation: Operation, a: I32, b: I32, r: I32): I32 {
       .shl(1)
       .sub(1)
       .geU(least - 1);
-  const normal = r
-    .shl(1)
-    .sub(least)
-    .ltU(Number(2n * Single.infinity) - least);
+  const normal = isOrdinarySingle(r);
   return operation === 'sqrt' ? normal.and(notDenormal(b)) : normal.and(notDenormal(a)).and(notDenormal(b));
+}
+
+/** Bits of a single that is an ordinary result. */
+export function isOrdinarySingle(r: I32): I32 {
+  const above = Number(2n * Single.smallestNormal) + 2;
+  return r
+    .shl(1)
+    .sub(above)
+    .ltU(Number(2n * Single.infinity) - above);
 }
 
 function scalarDouble(operation: Operation): Semantic {
@@ -94,6 +105,8 @@ function scalarSingle(operation: Operation): Semantic {
 export interface Lanes {
   readonly zero: V128;
   readonly smallestNormal: V128;
+  /** The number above the smallest normal one. */
+  readonly leastResult: V128;
   readonly infinity: V128;
   abs(x: V128): V128;
   lt(a: V128, b: V128): V128;
@@ -104,6 +117,7 @@ export function lanesOf({ bits, smallestNormal, infinity }: Format): Lanes {
   const constants = {
     zero: splatConstant(0, 64),
     smallestNormal: splatConstant(smallestNormal, bits),
+    leastResult: splatConstant(smallestNormal + 1n, bits),
     infinity: splatConstant(infinity, bits),
   };
   return bits === 64
@@ -113,14 +127,15 @@ export function lanesOf({ bits, smallestNormal, infinity }: Format): Lanes {
 
 /** Lanes whose operands or result are not ordinary, as ones. */
 function unusualLanes(operation: Operation, a: V128, b: V128, r: V128, format: Format): V128 {
-  const { zero, smallestNormal, infinity, abs, lt, ne } = lanesOf(format);
+  const { zero, smallestNormal, leastResult, infinity, abs, lt, ne } = lanesOf(format);
+  const small = lt(abs(r), leastResult);
   const below = (x: V128) => lt(abs(x), smallestNormal);
   const denormal = (x: V128) => below(x).and(ne(x, zero));
   const notFinite = lt(abs(r), infinity).not();
   if (operation === 'sqrt') return denormal(b).or(notFinite);
   const operands = denormal(a).or(denormal(b)).or(notFinite);
-  if (operation === 'div') return operands.or(below(b)).or(below(r).and(ne(a, zero)));
-  if (operation === 'mul') return operands.or(below(r).and(ne(a, zero)).and(ne(b, zero)));
+  if (operation === 'div') return operands.or(below(b)).or(small.and(ne(a, zero)));
+  if (operation === 'mul') return operands.or(small.and(ne(a, zero)).and(ne(b, zero)));
   return operands.or(denormal(r));
 }
 

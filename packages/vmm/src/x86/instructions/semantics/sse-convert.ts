@@ -34,7 +34,7 @@ import {
   writeMmx,
   zero128,
 } from './simd-support.ts';
-import { lanesOf, plainMode } from './sse-arithmetic.ts';
+import { isOrdinarySingle, lanesOf, plainMode } from './sse-arithmetic.ts';
 import { lane, laneCount, withFlags, withLane } from './softfloat-arithmetic.ts';
 import {
   RoundToZero,
@@ -141,13 +141,7 @@ const narrowScalar: Semantic = (s) => {
   requireSse(s);
   const x = s.op1.readF64();
   const result = s.let(x.toF32());
-  const least = Number(2n * Single.smallestNormal);
-  const normal = result
-    .asI32()
-    .shl(1)
-    .sub(least)
-    .ltU(Number(2n * Single.infinity) - least);
-  s.f.unlikely(plainMode(s).and(normal).eqz(), () => {
+  s.f.unlikely(plainMode(s).and(isOrdinarySingle(result.asI32())).eqz(), () => {
     s.f.set(
       result,
       s
