@@ -31,7 +31,7 @@ type Phase = 'created' | 'running' | 'ended';
  *
  *     await using vm = await VirtualMachine.create({ memory: '512M' });
  *     await vm.start();
- *     await vm.console.waitFor(/# $/);
+ *     await vm.console.waitFor(/# /);
  *     vm.console.write('poweroff\n');
  *     const { exitCode } = await vm.exited;
  */
