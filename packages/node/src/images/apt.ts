@@ -8,7 +8,7 @@ import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { HostError } from '@lodger/vmm/errors/host-error.js';
 import { sha256OfFile } from './manifest.ts';
-import { runTool, ToolError } from './tool.ts';
+import { runTool, summarize, ToolError } from './tool.ts';
 import type { ToolOutput } from './tool.ts';
 
 /** What to do without a fetched guest; ends every message of a failed fetch. */
@@ -130,7 +130,7 @@ export class PrivateApt {
   }
 
   #unavailable(name: string, cause?: ToolError): HostError {
-    const problems = new ToolError('apt-get', '', this.#updateProblems).summary.trim();
+    const problems = summarize(this.#updateProblems);
     return problems === ''
       ? fetchFailed(`this host's apt sources have no package ${name} for amd64 (they must include Debian)`, cause)
       : fetchFailed(`apt could not fetch the package index that has ${name} (${problems})`, cause);

@@ -29,6 +29,7 @@ export function decompress(format: CompressionFormat, bytes: Uint8Array, maxSize
 
 function decompressZstd(bytes: Uint8Array, maxSize: number): Uint8Array {
   if (nodeZstd) return nodeZstd(bytes, { maxOutputLength: maxSize });
+  if (bytes.length === 0) throw new Error('it is empty');
   const output = fzstdDecompress(bytes);
   if (output.length > maxSize) throw new Error(`it unpacks to more than ${maxSize} bytes`);
   return output;

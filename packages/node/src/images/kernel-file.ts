@@ -29,7 +29,8 @@ export async function loadKernelFile(path: string): Promise<KernelFile> {
   const bytes = await readWhole(path, 'kernel', 'KernelUnreadable');
   const common = { kernelName: path, decompress };
   if (!isBzImage(bytes)) return { ...common, kernel: bytes };
-  const setup = bytes.slice(0, SetupSize);
+  // A copy: a view would keep the whole file in memory.
+  const setup = new Uint8Array(bytes.subarray(0, SetupSize));
   return { ...common, setup, kernel: await unpacked(path, bytes) };
 }
 

@@ -23,10 +23,15 @@ export class ToolError extends Error {
 
   /** The tool's own words, or what happened to it. */
   get summary(): string {
-    const lines = this.stderr.split('\n').filter((line) => line.trim() !== '');
-    const errors = lines.filter((line) => /^(E:|W:|Err|error|.*: error)/.test(line));
-    return (errors.length > 0 ? errors : lines).slice(-3).join('; ') || this.message;
+    return summarize(this.stderr) || this.message;
   }
+}
+
+/** What a tool complained about, in a line: its errors and warnings if it marks them. */
+export function summarize(stderr: string): string {
+  const lines = stderr.split('\n').filter((line) => line.trim() !== '');
+  const marked = lines.filter((line) => /^(E:|W:|Err|error|.*: error)/.test(line));
+  return (marked.length > 0 ? marked : lines).slice(-3).join('; ');
 }
 
 export interface ToolOutput {

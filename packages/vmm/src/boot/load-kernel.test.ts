@@ -21,10 +21,11 @@ const decompress: Decompress = (format, bytes, maxOutputLength) => {
   return new Uint8Array(gunzipSync(bytes, { maxOutputLength }));
 };
 
-const memory = (size = 64 * MiB) => new ArrayMemory(size);
+/** One for all tests of the usual size: none of them depends on what the one before left. */
+const usual = new ArrayMemory(64 * MiB);
 
 function load(source: BootSource, size?: number) {
-  return loadKernel(memory(size), { decompress, ...source });
+  return loadKernel(size ? new ArrayMemory(size) : usual, { decompress, ...source });
 }
 
 function refuses(source: BootSource, code: HostErrorCode, message: RegExp, size?: number): void {
@@ -157,7 +158,11 @@ describe('damaged and unsuitable bzImages', () => {
     const damaged = gz.slice();
     damaged.fill(0xff, 20, 60);
     refuses({ kernel: buildBzImage({ payload: damaged }) }, 'KernelTruncated', /gzip data is truncated or damaged/);
-    refuses({ kernel: buildBzImage({ payload: withSizeTrailer(pattern(400), 1000) }) }, 'KernelUnsupported', /no known compression/);
+    refuses(
+      { kernel: buildBzImage({ payload: withSizeTrailer(pattern(400), 1000) }) },
+      'KernelUnsupported',
+      /no known compression/,
+    );
     const huge = withSizeTrailer(gz.slice(0, -4), 0xffff_ffff);
     refuses({ kernel: buildBzImage({ payload: huge }) }, 'KernelTruncated', /not the kernel/);
     const wrongSize = withSizeTrailer(gz.slice(0, -4), 100);
@@ -247,7 +252,7 @@ describe('memory that is too small', () => {
 
 describe('loading', () => {
   it('copies segments to their physical addresses and clears the rest of their memory', () => {
-    const ram = memory();
+    const ram = new ArrayMemory(64 * MiB);
     ram.write(gpa(16 * MiB), new Uint8Array(16384).fill(0xee));
     const kernel = buildElf({
       entry: 0x100_0000n,

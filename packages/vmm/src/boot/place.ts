@@ -3,7 +3,7 @@ import { HostError } from '../errors/host-error.ts';
 import type { GuestMemory } from '../memory/guest-memory.ts';
 import { gpa, PageSize } from '../memory/address.ts';
 import type { GuestPhysicalAddress } from '../memory/address.ts';
-import { findHighest, isUsable } from './memory-regions.ts';
+import { findHighest } from './memory-regions.ts';
 import type { MemoryRegion } from './memory-regions.ts';
 
 const MiB = 1024 * 1024;
@@ -22,7 +22,7 @@ export function writeBootData(memory: GuestMemory, address: GuestPhysicalAddress
   if (!memory.write(address, bytes)) throw memoryTooSmall(memory, 'the boot data', 2 * MiB);
 }
 
-/** Copies a kernel segment and clears the rest of its memory. The range must have passed {@link isUsable}. */
+/** Copies a kernel segment and clears the rest of its memory.. */
 export function writeSegment(memory: GuestMemory, address: number, bytes: Uint8Array, memorySize: number): void {
   const written = memory.write(gpa(address), bytes) && zero(memory, address + bytes.length, memorySize - bytes.length);
   if (!written) throw new HostError('Internal', `guest memory at 0x${address.toString(16)} refused a kernel segment`);

@@ -75,7 +75,7 @@ export function parseSetup(name: string, bytes: Uint8Array): SetupHeader {
     throw new HostError('KernelUnsupported', `${name}: its setup header is damaged; fetch or copy the file again`);
   }
   return {
-    bytes: bytes.slice(HeaderStart, headerEnd),
+    bytes: new Uint8Array(bytes.subarray(HeaderStart, headerEnd)),
     initrdAddressMax: file.u32(SetupField.InitrdAddressMax),
     commandLineSize: file.u32(SetupField.CommandLineSize),
   };
