@@ -16,10 +16,11 @@ import type { EntropySource } from '../devices/virtio/rng/virtio-rng.ts';
 import { VirtioPciTransport } from '../devices/virtio/transport/pci.ts';
 import type { QueueRunner, VirtioDevice } from '../devices/virtio/virtio-device.ts';
 import type { EngineVm } from '../engine/engine.ts';
+import type { GuestMemory } from '../memory/guest-memory.ts';
 import type { Clock } from '../time/clock.ts';
 import { HeapTimerQueue } from '../time/timer-queue.ts';
 import type { EndReason } from './end-reason.ts';
-import { Gsi, PhysicalMap, PortMap } from './memory-map.ts';
+import { Gsi, HighRamStart, LowRamLimit, PhysicalMap, PortMap } from './memory-map.ts';
 
 /** A disk: what the guest sees of it, and who serves its requests. */
 export interface BoardDisk {
@@ -63,7 +64,12 @@ export class Board implements Saveable {
     );
     this.pio.attach(PortMap.Com1, this.serial);
 
-    const rtc = new RtcMc146818({ clock, timers: this.timers, interrupt: vm.interruptLine(Gsi.Rtc) });
+    const rtc = new RtcMc146818({
+      clock,
+      timers: this.timers,
+      interrupt: vm.interruptLine(Gsi.Rtc),
+      memory: { low: ramIn(vm.memory, 0, LowRamLimit), high: ramIn(vm.memory, HighRamStart, Infinity) },
+    });
     this.pio.attach(PortMap.Rtc, this.#named('rtc', rtc));
 
     const i8042 = this.#named('i8042', new I8042({ reset }));
@@ -142,4 +148,11 @@ export class Board implements Saveable {
     this.#saveables.set(name, device);
     return device;
   }
+}
+
+/** Bytes of RAM from `start` to `end`. */
+function ramIn(memory: GuestMemory, start: number, end: number): number {
+  return memory.ranges
+    .filter((range) => range.start >= start && range.start < end)
+    .reduce((sum, range) => sum + range.length, 0);
 }
