@@ -3,7 +3,8 @@
  *
  * For each case the driver copies the windows of memory, loads FXSAVE image, flags and all sixteen registers, and jumps to
  * the case's bytes. They come back over a landing pad, which marks how they left, or through a fault handler in ring 0,
- * which notes the fault. Then everything is saved in the output record. After the batch ring 0 writes to a port.
+ * which notes the fault. Then everything is saved in the output record. An UD2 ends the batch: ring 0
+ * writes to a port.
  */
 import {
   Assembler,
@@ -43,8 +44,6 @@ import {
   Window2,
 } from './harness-layout.ts';
 
-/** Interrupt vector by which the driver reports the end of a batch. */
-export const BatchDoneVector = 0x80;
 const NoFault = 0xffff;
 /** RFLAGS.TF and RF: cleared when a fault handler returns. */
 const TrapAndResumeFlags = 0x10100;
@@ -60,6 +59,8 @@ export interface Driver {
   readonly start: number;
   /** Where landing pads and fault handlers go to. */
   readonly exit: number;
+  /** An UD2: the end of the batch. */
+  readonly finish: number;
 }
 
 function copyWindow(a: Assembler, window: { start: number; size: number }, toRecord: boolean): void {
@@ -140,14 +141,14 @@ function emitSave(a: Assembler): void {
   baseInstruction(a, 1);
   a.mov(field(rbx, OutputFields.GsBase), rax);
   a.mov(eax, 0).mov(fs, ax).mov(gs, ax).jmp('restore');
-  a.label('finish').int(BatchDoneVector).jmp('start');
+  a.label('finish').ud2();
 }
 
 export function buildDriver(): Driver {
   const a = new Assembler({ origin: Low.Driver, bits: 64 });
   emitPrepare(a);
   emitSave(a);
-  return { code: a.finish(), start: a.address('start'), exit: a.address('exit') };
+  return { code: a.finish(), start: a.address('start'), exit: a.address('exit'), finish: a.address('finish') };
 }
 
 export interface Handlers {
@@ -161,13 +162,8 @@ export interface Handlers {
 /** Offsets from RSP in `fault`, after RAX was pushed: vector, error code, then the frame (SDM Vol. 3A Figure 6-9). */
 const Frame = { Vector: 8, ErrorCode: 16, Rip: 24, Cs: 32, Rflags: 40, Ss: 56 } as const;
 
-function emitFault(a: Assembler, exit: number): void {
+function emitFault(a: Assembler, driver: Driver): void {
   a.label('fault').push(rax);
-  a.test(field(rsp, Frame.Cs, 32), 3).jcc('z', 'broken');
-  a.mov(rax, field(rsp, Frame.Rip))
-    .shift('shr', rax, 12)
-    .cmp(rax, Low.Driver >> 12)
-    .jcc('e', 'broken');
   const saved = [
     [Frame.Vector, Control.Vector],
     [Frame.ErrorCode, Control.ErrorCode],
@@ -177,10 +173,19 @@ function emitFault(a: Assembler, exit: number): void {
   ] as const;
   for (const [from, to] of saved) a.mov(rax, field(rsp, from)).mov(at(to), rax);
   a.db(0x0f, 0x20, 0xd0).mov(at(Control.Cr2), rax); // MOV RAX, CR2
-  a.mov(field(rsp, Frame.Rip, 64), exit).mov(field(rsp, Frame.Cs, 64), Selector.UserCode64);
+  a.test(field(rsp, Frame.Cs, 32), 3).jcc('z', 'broken');
+  a.mov(rax, field(rsp, Frame.Rip)).cmp(rax, driver.finish).jcc('e', 'batchDone');
+  a.shift('shr', rax, 12)
+    .cmp(rax, Low.Driver >> 12)
+    .jcc('e', 'broken');
+  a.mov(field(rsp, Frame.Rip, 64), driver.exit).mov(field(rsp, Frame.Cs, 64), Selector.UserCode64);
   a.mov(field(rsp, Frame.Ss, 64), Selector.UserData);
   a.and(field(rsp, Frame.Rflags, 64), ~TrapAndResumeFlags);
   a.pop(rax).lea(rsp, field(rsp, 16)).iret();
+  a.label('batchDone')
+    .out(Port.BatchDone, eax)
+    .mov(field(rsp, Frame.Rip, 64), driver.start);
+  a.lea(rsp, field(rsp, Frame.Rip)).iret();
   a.label('broken').mov(eax, 0).out(Port.Broken, eax).hlt();
 }
 
@@ -188,13 +193,12 @@ export function buildHandlers(origin: number, driver: Driver): Handlers {
   const a = new Assembler({ origin, bits: 64 });
   a.label('entry').push(Selector.UserData).push(Low.DriverStackTop).push(0x202);
   a.push(Selector.UserCode64).push(driver.start).iret();
-  a.label('batchDone').out(Port.BatchDone, eax).iret();
-  const vectors = new Map([[BatchDoneVector, a.address('batchDone')]]);
+  const vectors = new Map<number, number>();
   for (let vector = 0; vector < 32; vector++) {
     vectors.set(vector, a.here);
     if (!WithErrorCode.includes(vector)) a.push(0);
     a.push(vector).jmp('fault');
   }
-  emitFault(a, driver.exit);
+  emitFault(a, driver);
   return { code: a.finish(), entry: a.address('entry'), vectors };
 }

@@ -1,6 +1,6 @@
 /** What the host puts into the harness guest's memory before it starts: tables, driver, handlers; and the vCPU's state. */
 import type { Segment, VcpuState } from '@lodger/vmm/engine/state.js';
-import { BatchDoneVector, buildDriver, buildHandlers } from './harness-guest.ts';
+import { buildDriver, buildHandlers } from './harness-guest.ts';
 import { FsBase, GsBase, HighAlias, Low, Selector } from './harness-layout.ts';
 import type { OracleTarget } from './target.ts';
 
@@ -13,6 +13,7 @@ const Table = {
   HighPd: Low.Tables + 0x4000,
   Pt: Low.Tables + 0x5000,
   Gdt: Low.Tables + 0x8000,
+  Ldt: Low.Tables + 0x8800,
   Idt: Low.Tables + 0x9000,
   Tss: Low.Tables + 0xa000,
   Handlers: Low.Tables + 0xb000,
@@ -23,17 +24,32 @@ const Table = {
 const Pte = { Present: 1n, Write: 2n, User: 4n, Accessed: 0x20n, Dirty: 0x40n, NoExecute: 1n << 63n } as const;
 const Touched = Pte.Present | Pte.Accessed | Pte.Dirty;
 
+export interface PageAccess {
+  readonly user: boolean;
+  readonly write: boolean;
+  readonly execute: boolean;
+}
+
 /** Access rights of the page at `address`, or undefined when it is not present. */
-function pageFlags(address: number): bigint | undefined {
-  const user = Touched | Pte.User;
-  if (address < Low.Control || (address >= Low.Hole && address < Low.ReadOnly)) return undefined;
-  if (address >= Low.Arena && address < Low.Hole) return user | Pte.Write | Pte.NoExecute;
-  if (address >= Low.Driver && address < Low.Arena) return user;
-  if (address >= Low.ReadOnly && address < Low.Supervisor) return user | Pte.NoExecute;
-  if (address >= Low.Supervisor && address < Low.Supervisor + 0x1000) return Touched | Pte.Write;
-  if (address >= Low.Slots && address < Low.Slots + 0x6000) return user;
-  if (address >= Low.Tables && address < Low.Input) return Touched | Pte.Write;
-  return user | Pte.Write;
+export function pageAccess(address: number): PageAccess | undefined {
+  const access = (user: boolean, write: boolean, execute: boolean): PageAccess => ({ user, write, execute });
+  const within = (start: number, end: number) => address >= start && address < end;
+  if (address < Low.Control || within(Low.Hole, Low.ReadOnly)) return undefined;
+  if (within(Low.Arena, Low.Hole)) return access(true, true, false);
+  if (within(Low.Driver, Low.Arena)) return access(true, false, true);
+  if (within(Low.ReadOnly, Low.Supervisor)) return access(true, false, false);
+  if (within(Low.Supervisor, Low.Supervisor + 0x1000)) return access(false, true, true);
+  if (within(Low.Slots, Low.Slots + 0x6000)) return access(true, false, true);
+  if (within(Low.Tables, Low.Input)) return access(false, true, true);
+  return access(true, true, true);
+}
+
+function pageEntry(address: number): bigint {
+  const access = pageAccess(address);
+  if (access === undefined) return 0n;
+  const rights =
+    (access.user ? Pte.User : 0n) | (access.write ? Pte.Write : 0n) | (access.execute ? 0n : Pte.NoExecute);
+  return BigInt(address) | Touched | rights;
 }
 
 function writeU64s(target: OracleTarget, address: number, values: readonly bigint[]): void {
@@ -52,10 +68,7 @@ function writePageTables(target: OracleTarget): void {
   entry(Table.Pml4, HighAlias >> 39n, Table.HighPdpt);
   entry(Table.HighPdpt, HighAlias >> 30n, Table.HighPd);
   entry(Table.HighPd, HighAlias >> 21n, Table.Pt);
-  const pages = Array.from({ length: 512 }, (_, index) => {
-    const flags = pageFlags(index * 4096);
-    return flags === undefined ? 0n : BigInt(index * 4096) | flags;
-  });
+  const pages = Array.from({ length: 512 }, (_, index) => pageEntry(index * 4096));
   writeU64s(target, Table.Pt, pages);
 }
 
@@ -77,8 +90,9 @@ function writeGdt(target: OracleTarget): number {
   set(Selector.UserCode32, Descriptor.Code32 | Ring3);
   set(Selector.UserData, Descriptor.Data | Ring3);
   set(Selector.UserCode64, Descriptor.Code64 | Ring3);
-  set(Selector.UserCode16, Descriptor.Code16 | Ring3);
   const base = BigInt(Table.Tss);
+  writeU64s(target, Table.Ldt, [Descriptor.Code16 | Ring3]);
+  set(Selector.Ldt, (0x82n << 40n) | (BigInt(Table.Ldt) << 16n) | 7n);
   set(Selector.Tss, ((base >> 24n) << 56n) | (0x8bn << 40n) | ((base & 0xff_ffffn) << 16n) | BigInt(TssLimit));
   writeU64s(target, Table.Gdt, entries);
   return entries.length * 8 - 1;
@@ -86,7 +100,7 @@ function writeGdt(target: OracleTarget): number {
 
 /** Interrupt gates (SDM Vol. 3A Figure 6-8 "64-Bit IDT Gate Descriptors"); those that ring 3 may call have DPL 3. */
 function writeIdt(target: OracleTarget, vectors: ReadonlyMap<number, number>): number {
-  const callable = [BatchDoneVector, 3, 4];
+  const callable = [3, 4];
   for (const [vector, address] of vectors) {
     const offset = BigInt(address);
     const attributes = callable.includes(vector) ? 0xeen : 0x8en;
@@ -118,7 +132,7 @@ function initialState(entry: number, gdtLimit: number, idtLimit: number): VcpuSt
       gs: { ...data, selector: 0, base: GsBase },
       ss: flat(Selector.KernelData, 3, 0, false),
       tr: { ...system, base: BigInt(Table.Tss), limit: TssLimit, selector: Selector.Tss, type: 11 },
-      ldt: { ...system, present: false, limit: 0xffff, type: 2, unusable: true },
+      ldt: { ...system, base: BigInt(Table.Ldt), limit: 7, selector: Selector.Ldt, type: 2 },
       gdt: { base: BigInt(Table.Gdt), limit: gdtLimit },
       idt: { base: BigInt(Table.Idt), limit: idtLimit },
       cr0: 0x8005_0033n, // PG AM WP NE ET MP PE

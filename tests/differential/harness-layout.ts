@@ -122,7 +122,9 @@ export const Selector = {
   UserData: 0x2b,
   UserCode64: 0x33,
   Tss: 0x40,
-  UserCode16: 0x53,
+  Ldt: 0x50,
+  /** The first entry of the LDT. */
+  UserCode16: 0x07,
 } as const;
 
 /** Ports that the guest writes to. */
