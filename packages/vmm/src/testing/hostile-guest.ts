@@ -30,6 +30,9 @@ const RingBytes = 0x1_0000;
 const Sizes = [1, 2, 4] as const;
 const RingFeatures = (1n << 32n) | (1n << 29n) | (1n << 28n);
 
+/** Lengths of buffers that mean something to some device. */
+const Lengths = [0, 1, 16, 32, 512, 512, 512, 512, 1024, 4096] as const;
+
 /** Numbers that tend to be edges. */
 const Edges = [0, 1, 2, 3, 4, 7, 8, 0xf, 0x10, 0x40, 0x7f, 0x80, 0xff, 0x100, 0xfff, 0x1000, 0x7fff, 0x8000, 0xffff];
 const WideEdges = [0x1_0000, MiB - 1, MiB, 0x7fff_ffff, 0x8000_0000, 0xfee0_0000, 0xffff_f000, 0xffff_ffff];
@@ -93,6 +96,20 @@ export class HostileGuest {
     });
   }
 
+  /** Touches every byte of every BAR and configuration space at every width, with each of `values`. */
+  sweep(values: readonly number[]): void {
+    for (let slot = 0; slot <= this.#transports.length; slot++) {
+      for (const size of Sizes) {
+        for (const value of values) {
+          const ecam = PhysicalMap.PciEcam.start + (slot << 15);
+          this.#sweepRange(ecam, 0x1000, size, value);
+          this.#bench.host.assignResources();
+          if (slot > 0) this.#sweepRange(this.#bench.barAddress(slot, 0), BarBytes, size, value);
+        }
+      }
+    }
+  }
+
   /** One action. */
   act(): void {
     this.memory.accesses = 0;
@@ -102,10 +119,11 @@ export class HostileGuest {
     const actions: readonly (readonly [weight: number, action: () => void])[] = [
       [6, () => this.#accessConfig()],
       [8, () => this.#accessBar()],
-      [12, () => this.#scribbleRing()],
+      [2, () => this.#scribbleRing()],
       [10, () => this.#notify()],
-      [4, () => this.#addChain()],
-      [2, () => this.#startDriver()],
+      [10, () => this.#addChain()],
+      [1, () => this.#flood()],
+      [3, () => this.#startDriver()],
       [1, () => this.#accessPorts()],
       [1, () => this.#accessPm()],
       [1, () => void this.#console.send(new Uint8Array(random.below(2000)))],
@@ -122,6 +140,13 @@ export class HostileGuest {
     }
   }
 
+  #sweepRange(start: number, bytes: number, size: 1 | 2 | 4, value: number): void {
+    for (let offset = 0; offset < bytes; offset++) {
+      this.#bench.read(start + offset, size);
+      this.#bench.write(start + offset, size, value);
+    }
+  }
+
   #value(): number {
     const random = this.#random;
     if (random.oneIn(3)) return random.pick(WideEdges);
@@ -132,8 +157,8 @@ export class HostileGuest {
   #address(): number {
     const random = this.#random;
     const base = random.oneIn(3) ? 2 ** 32 : 0;
-    if (random.oneIn(8)) return random.u32() * random.u32();
-    return random.oneIn(4) ? base + MiB - random.below(64) : base + random.below(MiB);
+    if (random.oneIn(60)) return random.u32() * random.u32();
+    return random.oneIn(30) ? base + MiB - random.below(64) : base + random.below(MiB - 0x2000);
   }
 
   #accessConfig(): void {
@@ -180,7 +205,7 @@ export class HostileGuest {
     const features = random.oneIn(8) ? BigInt(random.u32()) << 9n : RingFeatures & ~(random.oneIn(2) ? 1n << 29n : 0n);
     this.#bench.host.assignResources();
     const fresh = new VirtioDriver(this.#bench, driver.slot, this.memory, new Allocator(RingStart * driver.slot));
-    fresh.start({ features, msix: random.oneIn(2), sizes: [random.pick([1, 2, 8, 64]), random.pick([4, 256])] });
+    fresh.start({ features, msix: random.oneIn(2), sizes: [random.pick([1, 8, 64, 256]), random.pick([4, 256])] });
     this.#drivers = this.#drivers.map((old) => (old === driver ? fresh : old));
   }
 
@@ -193,7 +218,8 @@ export class HostileGuest {
   /** A chain of random descriptors, made available. */
   #addChain(): void {
     const random = this.#random;
-    const queue = random.pick(random.pick(this.#drivers).queues);
+    const driver = random.pick(this.#drivers);
+    const queue = random.pick(driver.queues);
     if (queue === undefined) return;
     const head = random.below(queue.size);
     const length = 1 + random.below(6);
@@ -203,22 +229,40 @@ export class HostileGuest {
       const next = (index + 1) % queue.size;
       const writable = position > length / 2 ? 2 : 0;
       const address = position === 0 ? this.#header() : this.#address();
-      const bytes = position === 0 ? 16 : random.pick([0, 1, 4, 16, 32, 512, 4096, random.u32()]);
-      const flags = (last ? 0 : 1) | writable | (random.oneIn(12) ? 4 : 0) | (random.oneIn(30) ? random.below(8) : 0);
-      queue.writeDescriptor(index, { address, length: bytes, flags, next: random.oneIn(30) ? this.#value() : next });
+      const bytes = position === 0 ? 16 : random.oneIn(60) ? random.u32() : last ? 1 : random.pick(Lengths);
+      const flags = (last ? 0 : 1) | writable | (random.oneIn(50) ? random.below(8) : 0);
+      queue.writeDescriptor(index, { address, length: bytes, flags, next: random.oneIn(60) ? this.#value() : next });
       index = next;
     }
     queue.publish(head);
+    if (random.oneIn(2)) driver.notify(driver.queues.indexOf(queue));
   }
 
   /** A block request's header somewhere in memory. */
   #header(): number {
     const random = this.#random;
     const at = 0x8_0000 + random.below(0x1000) * 16;
-    this.memory.writeU32(gpa(at), random.oneIn(8) ? this.#value() : random.pick([0, 1, 4, 8, 11, 13]));
-    this.memory.writeU32(gpa(at + 8), random.oneIn(4) ? this.#value() : random.below(140));
-    this.memory.writeU32(gpa(at + 12), random.oneIn(8) ? this.#value() : 0);
+    this.memory.writeU32(gpa(at), random.oneIn(20) ? this.#value() : random.pick([0, 0, 1, 1, 4, 8, 11, 13]));
+    this.memory.writeU32(gpa(at + 8), random.oneIn(20) ? this.#value() : random.below(140));
+    this.memory.writeU32(gpa(at + 12), random.oneIn(30) ? this.#value() : 0);
     return at;
+  }
+
+  /** As many chains as the queue holds, all through one indirect table. */
+  #flood(): void {
+    const random = this.#random;
+    const queue = random.pick(random.pick(this.#drivers).queues);
+    if (queue === undefined) return;
+    const table = 0xa_0000;
+    const length = random.pick([1, 2, 3, 16, 254, 1024]);
+    for (let index = 0; index < length; index++) {
+      const address = index === 0 ? this.#header() : this.#address();
+      const flags = (index + 1 < length ? 1 : 0) | (index > length / 2 ? 2 : 0);
+      const bytes = index === 0 ? 16 : random.pick(Lengths);
+      queue.writeDescriptor(index, { address, length: bytes, flags, next: index + 1 }, table);
+    }
+    queue.writeDescriptor(0, { address: table, length: length * 16, flags: 4, next: 0 });
+    for (let count = random.below(queue.size) + 1; count > 0; count--) queue.publish(0);
   }
 
   /** Any bytes into the rings, descriptors and indices. */
@@ -226,7 +270,7 @@ export class HostileGuest {
     const random = this.#random;
     const queue = random.pick(random.pick(this.#drivers).queues);
     if (queue === undefined) return;
-    switch (random.below(8)) {
+    switch (random.below(40)) {
       case 0:
         this.memory.writeU16(gpa(queue.available + 2), random.oneIn(2) ? random.below(0x1_0000) : random.below(300));
         return;

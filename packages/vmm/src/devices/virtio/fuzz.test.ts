@@ -19,6 +19,13 @@ function seeds(): number[] {
   return count > 0 ? Array.from({ length: count }, (_, index) => first + index) : [...FuzzCorpus];
 }
 
+test('every offset of every BAR and configuration space at every width', () => {
+  const guest = new HostileGuest(0);
+  guest.sweep([0, 0xffff_ffff, 0x0101_0101]);
+  assert.ok(guest.memory.intact);
+  assert.deepEqual(guest.checkHealth(), [1, 1, 1, 1]);
+});
+
 for (const seed of seeds()) {
   test(`seed 0x${seed.toString(16)}`, () => {
     const guest = new HostileGuest(seed);
