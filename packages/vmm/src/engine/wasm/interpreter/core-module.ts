@@ -49,6 +49,7 @@ export function inlineHandler(form: InstructionForm, semantic: Semantic): Inline
 export interface CoreExports {
   run(cpu: number, budget: number): number;
   interrupt(cpu: number, vector: number, kind: number): number;
+  event(cpu: number, vector: number, kind: number): number;
   deliver(cpu: number): number;
   updateMode(cpu: number): void;
   raise(cpu: number, vector: number, errorCode: number): void;
