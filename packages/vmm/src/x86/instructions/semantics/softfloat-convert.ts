@@ -89,7 +89,12 @@ export const narrow = sharedFunction<I64>('narrow', ['i32', 'i64'], 'i64', (f, s
   f.if(size.gtU(Double.infinity), () => {
     f.if(isSignalling(x, Double), () => addFlags(f, cpu, Mxcsr.Invalid));
     const fraction = x.shrU(29).and(Single.quietBit - 1n);
-    f.return(sign.shl(31).or(fraction).or(Single.infinity | Single.quietBit));
+    f.return(
+      sign
+        .shl(31)
+        .or(fraction)
+        .or(Single.infinity | Single.quietBit),
+    );
   });
   f.if(size.eqz(), () => f.return(sign.shl(31)));
   f.if(size.eq(Double.infinity), () => f.return(sign.shl(31).or(Single.infinity)));
@@ -107,7 +112,13 @@ export const widen = sharedFunction<I64>('widen', ['i32', 'i64'], 'i64', (f) => 
   f.if(magnitude(x, Single).gtU(Single.infinity), () => {
     f.if(isSignalling(x, Single), () => addFlags(f, cpu, Mxcsr.Invalid));
     const fraction = x.and(Single.smallestNormal - 1n).shl(29);
-    f.return(x.shrU(31).shl(63).or(fraction).or(Double.infinity | Double.quietBit));
+    f.return(
+      x
+        .shrU(31)
+        .shl(63)
+        .or(fraction)
+        .or(Double.infinity | Double.quietBit),
+    );
   });
   noteDenormals(f, cpu, [x], Single);
   f.return(toF64(x, Single).asI64());
