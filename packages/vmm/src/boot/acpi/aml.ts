@@ -16,7 +16,6 @@ const Op = {
   BytePrefix: 0x0a,
   WordPrefix: 0x0b,
   DWordPrefix: 0x0c,
-  StringPrefix: 0x0d,
   QWordPrefix: 0x0e,
   Scope: 0x10,
   Buffer: 0x11,
@@ -67,10 +66,6 @@ export function integer(value: number): Aml {
   if (value < 0x1_0000) return concat([u8(Op.WordPrefix), u16(value)]);
   if (value < 2 ** 32) return concat([u8(Op.DWordPrefix), u32(value)]);
   return concat([u8(Op.QWordPrefix), u64(value)]);
-}
-
-export function string(text: string): Aml {
-  return concat([u8(Op.StringPrefix), ascii(text), u8(0)]);
 }
 
 /** A compressed EISA ID: `eisaId('PNP0A08')`. §19.6.37 "EisaId". */

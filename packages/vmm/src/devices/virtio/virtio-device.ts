@@ -61,11 +61,6 @@ export interface Doorbell {
   ring(): void;
 }
 
-/** An interrupt that has one reason. */
-export interface Interrupt {
-  signal(): void;
-}
-
 /** Runs the queue half of a device, in this thread or another one. */
 export interface QueueRunner {
   /** Called once, when the device is given to a transport. */
