@@ -6,6 +6,7 @@ import { AcpiPm } from '../devices/acpi-pm.ts';
 import { DebugExit } from '../devices/debug-exit.ts';
 import { I8042 } from '../devices/i8042.ts';
 import { PciHost } from '../devices/pci/host-bridge.ts';
+import { ResetControl } from '../devices/reset-control.ts';
 import { RtcMc146818 } from '../devices/rtc-mc146818.ts';
 import { Serial16550 } from '../devices/serial-16550.ts';
 import { VirtioBlock } from '../devices/virtio/block/virtio-block.ts';
@@ -82,6 +83,7 @@ export class Board implements Saveable {
     this.#acpiPm = new AcpiPm({ clock, sci: vm.interruptLine(Gsi.AcpiSci), powerOff, reset });
     this.pio.attach(PortMap.Acpi, this.#named('acpiPm', this.#acpiPm));
 
+    this.pio.attach(PortMap.ResetControl, this.#named('resetControl', new ResetControl({ reset })), { byteOnly: true });
     this.#pci = this.#named('pci', this.#createPci(vm));
     this.virtioConsole = new VirtioConsole(vm.memory, { output: config.virtioConsoleOutput, ...config.window });
     this.#plug(this.virtioConsole);
