@@ -129,6 +129,10 @@ export const Cpu = {
   ReplayValues: 0x740,
   /** u32: 1 while an exception is being delivered, for double-fault detection: 0 none, 1 benign, 2 contributory, 3 page fault, 4 double. */
   DeliveryClass: 0x730,
+  /** u32: 1 when the exit is a logged access of an instruction that runs again; 0 for IN and OUT. */
+  ExitReplayed: 0x738,
+  /** u32: 1 from an NMI to the next IRET. */
+  NmiMasked: 0x73c,
   /** u32: vector + 1 of the instruction-level event kept from #DB traps (single-step) */
   PendingDebug: 0x734,
 
@@ -163,8 +167,8 @@ export const TlbEntrySize = 16;
 export const TlbTableSize = TlbEntries * TlbEntrySize;
 /** Bank: read table, then write table. */
 export const TlbBankSize = 2 * TlbTableSize;
-/** Bank 0: supervisor. Bank 1: user (CPL 3). Bank 2: supervisor with EFLAGS.AC under SMAP. */
-export const TlbBanks = 3;
+/** Bank 0: supervisor. Bank 1: user (CPL 3). SMAP would want a third, for EFLAGS.AC. */
+export const TlbBanks = 2;
 export const TlbEntry = {
   /** i64: linear address of the page. A slot is empty when its tag belongs to another slot. */
   Tag: 0,

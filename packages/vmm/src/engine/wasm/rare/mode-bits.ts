@@ -44,3 +44,18 @@ export function updateSimdDisabled(cpu: RareCpu): void {
   const absent = (cr0 & Cr0Bit.TaskSwitched) !== 0n ? Vector.DeviceNotAvailable : 0;
   cpu.setU32(Cpu.SimdDisabled, undefinedOpcode ? Vector.InvalidOpcode : absent);
 }
+
+const allBits = (bits: Readonly<Record<string, bigint>>): bigint =>
+  Object.values(bits).reduce((all, bit) => all | bit, 0n);
+
+/** What CR0 holds; other low bits ignore writes. */
+export const Cr0Implemented = allBits(Cr0Bit);
+/** What CR4 accepts; setting anything else is #GP. Not there: VME, PVI, PCID, SMAP. */
+export const Cr4Implemented =
+  allBits(Cr4Bit) &
+  ~(
+    Cr4Bit.Virtual8086Extensions |
+    Cr4Bit.ProtectedVirtualInterrupts |
+    Cr4Bit.ProcessContextIds |
+    Cr4Bit.SupervisorAccessPrevention
+  );

@@ -384,6 +384,7 @@ function defineDevice(module: ModuleBuilder, mmu: MmuFunctions): void {
       f.return(cpu.add(next.and(31).shl(3)).load64(Cpu.ReplayValues));
     });
     f.store32(cpu, Cpu.ExitKind, f.param('i32', 1));
+    f.store32(cpu, Cpu.ExitReplayed, 1);
     f.store64(cpu, Cpu.ExitAddress, f.param('i64', 2));
     f.store32(cpu, Cpu.ExitSize, f.param('i32', 3));
     f.store64(cpu, Cpu.ExitValue, f.param('i64', 4));

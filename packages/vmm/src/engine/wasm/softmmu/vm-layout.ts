@@ -15,6 +15,8 @@ export const VmField = {
   SlotCount: 0,
   /** i32: 1 when some thread wants the vCPU thread's attention; futex word. */
   Attention: 0x40,
+  /** i32: 1 while StaleCode has bits that the vCPU thread has not looked at; futex word for those who wait for it. */
+  StalePending: 0x48,
   /** 64 slots of 32 bytes (SlotField). */
   Slots: 0x100,
   /** Constant data of instruction semantics, to the end of the VM block. */
@@ -47,6 +49,8 @@ export interface VmLayout {
   readonly pageBlocks: readonly number[];
   readonly arena: readonly { start: number; end: number }[];
   readonly codeLines: number;
+  /** 4 bytes a RAM page, non-zero when another thread wrote to code on it. */
+  readonly staleCode: number;
   readonly ram: number;
   readonly ramSize: number;
   /** Wasm pages of the whole memory. */
@@ -75,6 +79,7 @@ export function vmLayout(vcpus: number, memorySize: number, slackSize = 0): VmLa
     return { start, end: start + arenaSize };
   });
   const codeLines = take(ramPages * 8);
+  const staleCode = take(ramPages * 4);
   const ram = align(at, 2 << 20);
   return {
     cpuBlocks,
@@ -82,6 +87,7 @@ export function vmLayout(vcpus: number, memorySize: number, slackSize = 0): VmLa
     pageBlocks,
     arena,
     codeLines,
+    staleCode,
     ram,
     ramSize,
     wasmPages: Math.ceil((ram + ramSize) / WasmPage),

@@ -89,6 +89,7 @@ const retf: Semantic = (s) => {
 /** IRETQ to 64-bit code of any privilege with plain segments; everything else is JavaScript's. */
 const iret: Semantic = (s) => {
   const { f } = s;
+  s.setState32(Cpu.NmiMasked, 0);
   if (s.form.codeSize === 64 && s.form.width === 64) {
     f.block((slow) => {
       const rsp = s.gpr(Rsp, 64);
@@ -185,6 +186,7 @@ const softwareInterrupt =
     if (vector === undefined) s.setState64(Cpu.RareArgument, s.op0.read(64).and(0xff));
     else s.setState64(Cpu.RareArgument, vector);
     s.setState64(Cpu.RareArgument2, s.nextRip());
+    s.setState64(Cpu.RareResult, vector === undefined ? 1 : 0);
     s.rare('softwareInterrupt');
   };
 

@@ -57,6 +57,7 @@ const portIo =
     const port = s.let(implied ? s.gprUnsigned(Rdx, 16) : s.operands[position]!.read(8).and(0xff));
     const bytes = data.bits / 8;
     checkPort(s, port, bytes);
+    s.setState32(Cpu.ExitReplayed, 0);
     s.setState32(Cpu.ExitKind, write ? LoopExit.PioWrite : LoopExit.PioRead);
     s.setState64(Cpu.ExitAddress, port);
     s.setState32(Cpu.ExitSize, bytes);

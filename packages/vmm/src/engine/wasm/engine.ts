@@ -1,0 +1,364 @@
+/** The wasm engine: x86-64 on WebAssembly, with nothing but a JavaScript runtime under it. */
+import '../../types/webassembly.ts';
+import { IrqChip } from '../../interrupts/irqchip.ts';
+import type { InterruptLine, MsiSink } from '../../interrupts/interrupt-line.ts';
+import { HighRamStart, LowRamLimit } from '../../machine/memory-map.ts';
+import { gpa } from '../../memory/address.ts';
+import type { GuestMemory } from '../../memory/guest-memory.ts';
+import { HostError } from '../../errors/host-error.ts';
+import type { Clock } from '../../time/clock.ts';
+import { HeapTimerQueue } from '../../time/timer-queue.ts';
+import type { CpuFeature } from '../../x86/instructions/table/notation.ts';
+import { createDecoder } from '../../x86/decode/decoder.ts';
+import type { Engine, EngineVm, EngineVmConfig, MemorySlot, Vcpu } from '../engine.ts';
+import { type CoreExports, buildCore } from './interpreter/core-module.ts';
+import { Cpu } from './interpreter/cpu-layout.ts';
+import { HandlerTable } from './interpreter/handler-table.ts';
+import { Lowering } from './interpreter/lowering.ts';
+import { inlineHandlers } from './interpreter/inline-forms.ts';
+import { CpuModel } from './cpu-model.ts';
+import { legacyEvent, rareInstructions } from './rare/rare-table.ts';
+import { RareCpu } from './rare/rare-cpu.ts';
+import { semantics } from './semantics-table.ts';
+import { type RamRange, SharedGuestMemory, type SharedMemoryDescription } from './shared-memory.ts';
+import { Access } from './softmmu/access.ts';
+import { ModeKey } from './softmmu/block-header.ts';
+import { TranslationCaches } from './softmmu/translation-caches.ts';
+import {
+  MaxSlots,
+  SlotField,
+  SlotFlags,
+  SlotSize,
+  VmBlock,
+  VmBlockSize,
+  VmField,
+  type VmLayout,
+  vmLayout,
+} from './softmmu/vm-layout.ts';
+import { WasmVcpu } from './wasm-vcpu.ts';
+
+/** How the host's runtime compiles the core: eagerly and with the optimizing tier, where it can be told. */
+export type CompileCore = (bytes: Uint8Array<ArrayBuffer>) => WebAssembly.Module;
+
+export interface WasmEngineOptions {
+  readonly compileCore?: CompileCore;
+  /** Bytes of shared memory for slots that are added after creation. */
+  readonly slackSize?: number;
+}
+
+/** Largest guest memory: a wasm memory has 4 GiB at most, and the engine needs room. */
+export const MaxMemorySize = 3584 * 1024 * 1024;
+
+export class WasmEngine implements Engine {
+  readonly name = 'wasm';
+  readonly #options: WasmEngineOptions;
+
+  constructor(options: WasmEngineOptions = {}) {
+    this.#options = options;
+  }
+
+  createVm(config: EngineVmConfig): WasmEngineVm {
+    return new WasmEngineVm(config, this.#options);
+  }
+}
+
+/** A VM as other threads hold it. */
+export interface SharedWasmVm extends SharedMemoryDescription {
+  readonly engine: 'wasm';
+  /** Word 0 is a futex: store 1 and notify to get the vCPU thread's attention. */
+  readonly attention: Int32Array;
+}
+
+export class WasmEngineVm implements EngineVm {
+  readonly memory: GuestMemory;
+  readonly msi: MsiSink;
+  readonly irqchip: IrqChip;
+  readonly caches: TranslationCaches;
+  readonly core: CoreExports;
+  readonly layout: VmLayout;
+  readonly handlers: HandlerTable;
+  readonly buffer: SharedArrayBuffer;
+  readonly #view: DataView;
+  readonly #attention: Int32Array;
+  readonly #clock: Clock;
+  readonly #timers = new HeapTimerQueue();
+  readonly #vcpus: (WasmVcpu | undefined)[] = [];
+  readonly #cpus: RareCpu[] = [];
+  readonly #lowering: Lowering;
+  readonly #model: CpuModel;
+  readonly #ranges: RamRange[];
+  readonly #slots = new Map<number, MemorySlot & { host: number }>();
+  #dataNext = VmBlock + VmField.Data;
+  readonly #data = new Map<string, number>();
+
+  constructor(config: EngineVmConfig, options: WasmEngineOptions) {
+    this.#clock = config.clock;
+    this.layout = vmLayout(config.vcpus, config.memorySize, options.slackSize);
+    const memory = createMemory(this.layout.wasmPages);
+    this.buffer = memory.buffer;
+    this.#view = new DataView(this.buffer);
+    this.#attention = new Int32Array(this.buffer, VmBlock + VmField.Attention, 1);
+    this.caches = new TranslationCaches(this.buffer, this.layout);
+    this.#ranges = ramRanges(config.memorySize, this.layout.ram);
+    this.memory = new SharedGuestMemory(this.#description, (page) => this.caches.dropCode(page));
+    this.#ranges.forEach(({ start, length, host }, id) =>
+      this.#slots.set(-1 - id, { id, start, size: length, readOnly: false, host }),
+    );
+    this.#writeSlots();
+    this.irqchip = new IrqChip({
+      vcpus: config.vcpus,
+      clock: config.clock,
+      timers: this.#timers,
+      onVcpuEvent: (id, event) => this.#vcpus[id]?.onEvent(event),
+    });
+    this.msi = this.irqchip;
+    this.#model = new CpuModel({
+      vcpus: config.vcpus,
+      clock: config.clock,
+      memory: this.memory,
+      irqchip: this.irqchip,
+    });
+    const rare = this.#rareTable();
+    const inline = inlineHandlers();
+    const environment = {
+      rareIndex: rare.index,
+      data: (name: string, bytes: () => Uint8Array) => this.#constant(name, bytes),
+    };
+    const core = buildCore(this.layout, inline.handlers, environment);
+    const table = new WebAssembly.Table({ element: 'anyfunc', initial: 256 });
+    const compile = options.compileCore ?? ((bytes) => new WebAssembly.Module(bytes));
+    const instance = new WebAssembly.Instance(compile(core.bytes), {
+      env: {
+        memory,
+        handlers: table,
+        codeWritten: (_cpu: number, host: number, size: number) => this.#codeWritten(host, size),
+        rare: rare.call,
+        decode: (cpu: number, host: number) => this.#decode(cpu, host),
+        legacyEvent: (cpu: number, vector: number, kind: number) => legacyEvent(this.#cpuAt(cpu), vector, kind),
+      },
+    });
+    this.core = instance.exports as unknown as CoreExports;
+    this.handlers = new HandlerTable(
+      {
+        ...environment,
+        layout: this.layout,
+        memory,
+        table,
+        inlineNumbers: inline.numbers,
+        inlineCount: core.inlineCount,
+        rare: rare.call,
+        semantic: (mnemonic) => semantics.get(mnemonic),
+      },
+      this.core,
+    );
+    this.#lowering = new Lowering({
+      buffer: this.buffer,
+      layout: this.layout,
+      handlers: this.handlers,
+      decoder: createDecoder({ features: new Set<CpuFeature>(this.#model.decoderFeatures) }),
+    });
+    this.#lowering.onCodePage = (page) => this.caches.protectPage(page);
+    this.layout.cpuBlocks.forEach((at, id) => {
+      this.#cpus.push(new RareCpu(this.#view, at, this.core));
+      this.#view.setUint32(at + Cpu.BlockHash, this.layout.blockHash[id]!, true);
+      this.caches.flushTlb(at, true);
+    });
+  }
+
+  /** What other threads need. */
+  get shared(): SharedWasmVm {
+    return { engine: 'wasm', attention: this.#attention, ...this.#description };
+  }
+
+  interruptLine(gsi: number): InterruptLine {
+    return this.irqchip.interruptLine(gsi);
+  }
+
+  createVcpu(id: number): Vcpu {
+    const vcpu = new WasmVcpu(id, this.#cpus[id]!, {
+      irqchip: this.irqchip,
+      core: this.core,
+      attentionWanted: () => Atomics.load(this.#attention, 0) !== 0,
+      dropStale: () => this.caches.dropStale(),
+      flushTranslations: (cpu) => this.caches.flushTlb(cpu, true),
+      beforeRun: (vcpu) => this.#model.beforeRun(vcpu),
+    });
+    this.#vcpus[id] = vcpu;
+    return vcpu;
+  }
+
+  setMemorySlot(slot: MemorySlot): void {
+    const old = this.#slots.get(slot.id);
+    if (slot.size === 0) this.#slots.delete(slot.id);
+    else {
+      const host = old && old.size >= slot.size ? old.host : this.#allocate(slot.size);
+      this.#slots.set(slot.id, { ...slot, host });
+    }
+    this.#writeSlots();
+    for (const cpu of this.layout.cpuBlocks) this.caches.flushTlb(cpu, true);
+    this.#dropAllCode();
+  }
+
+  nextDeadline(): number {
+    return this.#timers.nextDeadline();
+  }
+
+  fireTimers(): void {
+    this.#timers.fire(this.#clock.now());
+  }
+
+  /** Sleeps until a thread wants attention, at most `milliseconds`, and takes the request back. */
+  sleep(milliseconds: number): void {
+    Atomics.wait(this.#attention, 0, 0, milliseconds);
+    Atomics.store(this.#attention, 0, 0);
+    this.caches.dropStale();
+  }
+
+  /** Takes an attention request back without sleeping. */
+  attend(): void {
+    Atomics.store(this.#attention, 0, 0);
+  }
+
+  close(): void {}
+
+  get #description(): SharedMemoryDescription {
+    const { ram, codeLines, staleCode } = this.layout;
+    return { buffer: this.buffer, ranges: this.#ranges, layout: { ram, codeLines, staleCode } };
+  }
+
+  #cpuAt(at: number): RareCpu {
+    return this.#cpus[this.layout.cpuBlocks.indexOf(at)]!;
+  }
+
+  #rareTable() {
+    const instructions = rareInstructions({
+      clock: this.#clock,
+      irqchip: this.irqchip,
+      idOf: (cpu) => this.#cpus.indexOf(cpu),
+      flushTlb: (cpu, global) => this.caches.flushTlb(cpu.at, global),
+      flushPage: (cpu, linear) => this.caches.flushPage(cpu.at, linear),
+      modeChanged: () => {},
+      readCr8: (cpu) => this.irqchip.cr8(this.#cpus.indexOf(cpu)),
+      writeCr8: (cpu, value) => void this.irqchip.setCr8(this.#cpus.indexOf(cpu), value),
+      cpuid: (cpu, leaf, subleaf) => this.#model.cpuid(cpu, this.#cpus.indexOf(cpu), leaf, subleaf),
+      readOtherMsr: (cpu, index) => this.#model.readMsr(this.#cpus.indexOf(cpu), index),
+      writeOtherMsr: (cpu, index, value) => this.#model.writeMsr(this.#cpus.indexOf(cpu), index, value),
+      random: () => this.#model.random(),
+    });
+    const names = Object.keys(instructions);
+    const list = Object.values(instructions);
+    return {
+      index: (name: string): number => {
+        const index = names.indexOf(name);
+        if (index < 0) console.error(`no rare instruction '${name}'`);
+        return index < 0 ? 0 : index;
+      },
+      call: (at: number, record: number, index: number): number => {
+        const cpu = this.#cpuAt(at);
+        cpu.record = record;
+        return list[index]!(cpu);
+      },
+    };
+  }
+
+  #decode(at: number, host: number): number {
+    const cpu = this.#cpuAt(at);
+    const vcpu = this.layout.cpuBlocks.indexOf(at);
+    this.#lowering.bind(at);
+    const request = {
+      vcpu,
+      cpu: at,
+      host,
+      physical: Number(cpu.u64(Cpu.SlowPhysical)),
+      key: cpu.u32(Cpu.ModeKey),
+      nextPage: () => this.#nextCodePage(cpu),
+    };
+    let block = this.#lowering.lower(request);
+    if (block === 'arena-full') {
+      this.#dropAllCode();
+      block = this.#lowering.lower(request);
+    }
+    if (typeof block === 'number') return block;
+    if (typeof block === 'object') cpu.raise(block.vector);
+    return 0;
+  }
+
+  #nextCodePage(cpu: RareCpu): number {
+    const base = cpu.u32(Cpu.ModeKey) & ModeKey.Code64 ? 0n : cpu.segment(1).base;
+    const linear = ((cpu.rip + base) | 0xfffn) + 1n;
+    const canonical = cpu.u32(Cpu.ModeKey) & ModeKey.Code64 ? linear : BigInt.asUintN(32, linear);
+    const access = Access.Execute | (cpu.u32(Cpu.ModeKey) & ModeKey.User ? Access.User : 0);
+    const page = this.core.walk(cpu.at, BigInt.asIntN(64, canonical), access);
+    if (page === -1n) return 0;
+    const host = this.core.hostOf(BigInt.asUintN(64, page) & ~0xfffn);
+    if (host === 0) cpu.raise(6);
+    return host;
+  }
+
+  #dropAllCode(): void {
+    this.caches.dropAll();
+    this.layout.cpuBlocks.forEach((_, vcpu) => this.#lowering.reset(vcpu));
+  }
+
+  #codeWritten(host: number, size: number): void {
+    const first = (host - this.layout.ram) >>> 12;
+    const last = (host + size - 1 - this.layout.ram) >>> 12;
+    for (let page = first; page <= last; page++) this.caches.dropCode(page);
+  }
+
+  #constant(name: string, bytes: () => Uint8Array): number {
+    const known = this.#data.get(name);
+    if (known !== undefined) return known;
+    const content = bytes();
+    const at = this.#dataNext;
+    this.#dataNext += Math.ceil(content.length / 16) * 16;
+    if (this.#dataNext > VmBlock + VmBlockSize) throw new Error(`constant data of instructions is full at '${name}'`);
+    new Uint8Array(this.buffer).set(content, at);
+    this.#data.set(name, at);
+    return at;
+  }
+
+  /** Space for an added slot, behind the RAM of the configuration. */
+  #allocate(size: number): number {
+    const used = [...this.#slots.values()].map((slot) => slot.host + slot.size);
+    const host = Math.max(...used);
+    if (host + size > this.layout.ram + this.layout.ramSize) {
+      throw new HostError('MemoryTooLarge', 'no room for the memory slot: create the engine with a larger slackSize');
+    }
+    return host;
+  }
+
+  #writeSlots(): void {
+    if (this.#slots.size > MaxSlots) throw new HostError('InvalidArgument', `at most ${MaxSlots} memory slots`);
+    this.#view.setUint32(VmBlock + VmField.SlotCount, this.#slots.size, true);
+    [...this.#slots.values()].forEach(({ start, size, host, readOnly }, i) => {
+      const at = VmBlock + VmField.Slots + i * SlotSize;
+      this.#view.setBigUint64(at + SlotField.Start, BigInt(start), true);
+      this.#view.setBigUint64(at + SlotField.End, BigInt(start + size), true);
+      this.#view.setUint32(at + SlotField.Host, host, true);
+      this.#view.setUint32(at + SlotField.Flags, readOnly ? SlotFlags.ReadOnly : 0, true);
+    });
+  }
+}
+
+function createMemory(wasmPages: number): WebAssembly.Memory {
+  try {
+    return new WebAssembly.Memory({ initial: wasmPages, maximum: wasmPages, shared: true });
+  } catch (cause) {
+    const mebibytes = Math.ceil(wasmPages / 16);
+    throw new HostError('MemoryTooLarge', `cannot get ${mebibytes} MiB of memory: use a smaller --memory`, { cause });
+  }
+}
+
+/** RAM below the PC hole and from 4 GiB on, without the legacy VGA window. */
+function ramRanges(memorySize: number, ram: number): RamRange[] {
+  const vga = { start: 0xa_0000, end: 0xc_0000 };
+  const low = Math.min(memorySize, LowRamLimit);
+  const ranges: RamRange[] = [];
+  if (low > vga.end) {
+    ranges.push({ start: gpa(0), length: vga.start, host: ram });
+    ranges.push({ start: gpa(vga.end), length: low - vga.end, host: ram + vga.end });
+  } else ranges.push({ start: gpa(0), length: Math.min(low, vga.start), host: ram });
+  if (memorySize > low) ranges.push({ start: gpa(HighRamStart), length: memorySize - low, host: ram + low });
+  return ranges;
+}

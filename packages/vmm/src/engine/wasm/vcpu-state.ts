@@ -1,0 +1,228 @@
+/** A vCPU's state block and the engine-neutral format: reset, save and load. */
+import type { LocalApic } from '../../interrupts/local-apic.ts';
+import type { FpuState, GeneralRegisters, Segment, SystemRegisters, VcpuState } from '../state.ts';
+import { Cpu, SegmentIndex, gprOffset, x87Offset, xmmOffset } from './interpreter/cpu-layout.ts';
+import { SegmentAttribute } from './interpreter/mode.ts';
+import type { RareCpu, SegmentCache } from './rare/rare-cpu.ts';
+
+const RegisterNames = [
+  'rax', 'rcx', 'rdx', 'rbx', 'rsp', 'rbp', 'rsi', 'rdi', 'r8', 'r9', 'r10', 'r11', 'r12', 'r13', 'r14', 'r15',
+] as const; // prettier-ignore
+
+const SegmentNames = [
+  ['es', SegmentIndex.Es], ['cs', SegmentIndex.Cs], ['ss', SegmentIndex.Ss], ['ds', SegmentIndex.Ds],
+  ['fs', SegmentIndex.Fs], ['gs', SegmentIndex.Gs], ['ldt', SegmentIndex.Ldtr], ['tr', SegmentIndex.Tr],
+] as const; // prettier-ignore
+
+/** MSRs that live in the state block: index and field. */
+export const StateMsrs: readonly (readonly [index: number, field: number])[] = [
+  [0x174, Cpu.SysenterCs],
+  [0x175, Cpu.SysenterEsp],
+  [0x176, Cpu.SysenterEip],
+  [0x277, Cpu.Pat],
+  [0xc000_0081, Cpu.Star],
+  [0xc000_0082, Cpu.Lstar],
+  [0xc000_0083, Cpu.Cstar],
+  [0xc000_0084, Cpu.SyscallMask],
+  [0xc000_0102, Cpu.KernelGsBase],
+  [0xc000_0103, Cpu.TscAux],
+];
+const MsrTsc = 0x10;
+const PatReset = 0x0007_0406_0007_0406n;
+
+const realMode = (selector: number, base: bigint, type: number): SegmentCache => ({
+  selector,
+  base,
+  limit: 0xffff,
+  attributes: SegmentAttribute.Present | SegmentAttribute.CodeOrData | (type << 8),
+});
+
+/** The state after RESET# or INIT (SDM Vol. 3A Table "IA-32 and Intel 64 Processor States Following Power-up, Reset, or INIT"). */
+export function initState(cpu: RareCpu): void {
+  for (let i = 0; i < 16; i++) cpu.setGpr(i, 0n);
+  cpu.setGpr(2, 0x600n);
+  cpu.rflags = 2;
+  cpu.rip = 0xfff0n;
+  for (const [, index] of SegmentNames) cpu.setSegment(index, realMode(0, 0n, 3));
+  cpu.setSegment(SegmentIndex.Cs, realMode(0xf000, 0xffff_0000n, 0xb));
+  const system = { selector: 0, base: 0n, limit: 0xffff };
+  cpu.setSegment(SegmentIndex.Ldtr, { ...system, attributes: SegmentAttribute.Present | (2 << 8) });
+  cpu.setSegment(SegmentIndex.Tr, { ...system, attributes: SegmentAttribute.Present | (0xb << 8) });
+  for (const field of [Cpu.Cr2, Cpu.Cr3, Cpu.Cr4, Cpu.Cr8, Cpu.Efer, Cpu.GdtBase, Cpu.IdtBase]) cpu.setU64(field, 0n);
+  cpu.setU64(Cpu.Cr0, 0x6000_0010n);
+  cpu.setU32(Cpu.GdtLimit, 0xffff);
+  cpu.setU32(Cpu.IdtLimit, 0xffff);
+  for (let i = 0; i < 4; i++) cpu.setU64(Cpu.Dr + 8 * i, 0n);
+  cpu.setU64(Cpu.Dr6, 0xffff_0ff0n);
+  cpu.setU64(Cpu.Dr7, 0x400n);
+  for (const [, field] of StateMsrs) cpu.setU64(field, 0n);
+  cpu.setU64(Cpu.Pat, PatReset);
+  cpu.setU64(Cpu.Xcr0, 1n);
+  cpu.setU32(Cpu.FpuControl, 0x37f);
+  for (const field of [Cpu.FpuStatus, Cpu.FpuTags, Cpu.FpuTop, Cpu.FpuLastOpcode]) cpu.setU32(field, 0);
+  cpu.setU32(Cpu.Mxcsr, 0x1f80);
+  cpu.setU32(Cpu.Cpl, 0);
+  for (const field of [Cpu.Shadow, Cpu.InterruptWindow, Cpu.ReplayCount, Cpu.DeliveryClass, Cpu.NmiMasked]) {
+    cpu.setU32(field, 0);
+  }
+  cpu.setU32(Cpu.ModeKey, 0);
+  cpu.updateMode();
+}
+
+function saveSegment({ selector, base, limit, attributes }: SegmentCache): Segment {
+  const bit = (mask: number): boolean => (attributes & mask) !== 0;
+  return {
+    base,
+    limit,
+    selector,
+    type: (attributes >> 8) & 0xf,
+    present: bit(SegmentAttribute.Present),
+    dpl: (attributes >> SegmentAttribute.DplShift) & 3,
+    db: bit(SegmentAttribute.Big),
+    s: bit(SegmentAttribute.CodeOrData),
+    l: bit(SegmentAttribute.Long),
+    g: bit(SegmentAttribute.Granularity),
+    avl: bit(1 << 20),
+    unusable: bit(SegmentAttribute.Unusable),
+  };
+}
+
+function loadSegment(segment: Segment): SegmentCache {
+  const bit = (set: boolean, mask: number): number => (set ? mask : 0);
+  return {
+    selector: segment.selector,
+    base: BigInt.asUintN(64, segment.base),
+    limit: segment.limit,
+    attributes:
+      (segment.type << 8) |
+      bit(segment.present, SegmentAttribute.Present) |
+      (segment.dpl << SegmentAttribute.DplShift) |
+      bit(segment.db, SegmentAttribute.Big) |
+      bit(segment.s, SegmentAttribute.CodeOrData) |
+      bit(segment.l, SegmentAttribute.Long) |
+      bit(segment.g, SegmentAttribute.Granularity) |
+      bit(segment.avl, 1 << 20) |
+      bit(segment.unusable, SegmentAttribute.Unusable),
+  };
+}
+
+/** What the vCPU object holds beside the state block. */
+export interface VcpuRunState {
+  readonly mpState: VcpuState['mpState'];
+  readonly nmi: VcpuState['events']['nmi'];
+}
+
+export function saveState(cpu: RareCpu, apic: LocalApic, run: VcpuRunState): VcpuState {
+  const regs: Partial<GeneralRegisters> = { rip: cpu.rip, rflags: BigInt(cpu.rflags >>> 0) };
+  RegisterNames.forEach((name, i) => (regs[name] = cpu.gpr(i)));
+  const msrs: [number, bigint][] = StateMsrs.map(([index, field]) => [index, cpu.u64(field)]);
+  msrs.push([MsrTsc, cpu.u64(Cpu.TscOffset)]);
+  const shadowed = cpu.u32(Cpu.Shadow) !== 0 && cpu.u64(Cpu.ShadowRip) === cpu.rip;
+  return {
+    version: 1,
+    regs: regs as GeneralRegisters,
+    sregs: saveSystem(cpu, apic),
+    fpu: saveFpu(cpu),
+    debug: {
+      db: [cpu.u64(Cpu.Dr), cpu.u64(Cpu.Dr + 8), cpu.u64(Cpu.Dr + 16), cpu.u64(Cpu.Dr + 24)],
+      dr6: cpu.u64(Cpu.Dr6),
+      dr7: cpu.u64(Cpu.Dr7),
+    },
+    xcr0: cpu.u64(Cpu.Xcr0),
+    msrs,
+    events: { exception: undefined, interrupt: undefined, interruptShadow: shadowed, nmi: run.nmi },
+    mpState: run.mpState,
+  };
+}
+
+function saveSystem(cpu: RareCpu, apic: LocalApic): SystemRegisters {
+  const segments = Object.fromEntries(SegmentNames.map(([name, index]) => [name, saveSegment(cpu.segment(index))]));
+  return {
+    ...(segments as Pick<SystemRegisters, (typeof SegmentNames)[number][0]>),
+    gdt: { base: cpu.u64(Cpu.GdtBase), limit: cpu.u32(Cpu.GdtLimit) },
+    idt: { base: cpu.u64(Cpu.IdtBase), limit: cpu.u32(Cpu.IdtLimit) },
+    cr0: cpu.u64(Cpu.Cr0),
+    cr2: cpu.u64(Cpu.Cr2),
+    cr3: cpu.u64(Cpu.Cr3),
+    cr4: cpu.u64(Cpu.Cr4),
+    cr8: BigInt(apic.taskPriority >> 4),
+    efer: cpu.u64(Cpu.Efer),
+    apicBase: apic.apicBase,
+  };
+}
+
+function saveFpu(cpu: RareCpu): FpuState {
+  const top = cpu.u32(Cpu.FpuTop);
+  return {
+    st: Array.from({ length: 8 }, (_, i) => {
+      const at = x87Offset((top + i) & 7);
+      return { significand: cpu.u64(at), signExponent: cpu.u32(at + 8) & 0xffff };
+    }),
+    fcw: cpu.u32(Cpu.FpuControl),
+    fsw: (cpu.u32(Cpu.FpuStatus) & ~0x3800) | (top << 11),
+    ftw: cpu.u32(Cpu.FpuTags),
+    lastOpcode: cpu.u32(Cpu.FpuLastOpcode),
+    lastIp: cpu.u64(Cpu.FpuLastIp),
+    lastDp: cpu.u64(Cpu.FpuLastDp),
+    xmm: Array.from({ length: 16 }, (_, i) => cpu.u64(xmmOffset(i)) | (cpu.u64(xmmOffset(i) + 8) << 64n)),
+    mxcsr: cpu.u32(Cpu.Mxcsr),
+  };
+}
+
+export function loadState(cpu: RareCpu, apic: LocalApic, state: VcpuState): void {
+  const { regs, sregs, fpu } = state;
+  RegisterNames.forEach((name, i) => cpu.setU64(gprOffset(i), BigInt.asUintN(64, regs[name])));
+  cpu.rip = BigInt.asUintN(64, regs.rip);
+  cpu.rflags = Number(BigInt.asUintN(32, regs.rflags));
+  for (const [name, index] of SegmentNames) cpu.setSegment(index, loadSegment(sregs[name]));
+  cpu.setU64(Cpu.GdtBase, sregs.gdt.base);
+  cpu.setU32(Cpu.GdtLimit, sregs.gdt.limit);
+  cpu.setU64(Cpu.IdtBase, sregs.idt.base);
+  cpu.setU32(Cpu.IdtLimit, sregs.idt.limit);
+  cpu.setU64(Cpu.Cr0, sregs.cr0);
+  cpu.setU64(Cpu.Cr2, sregs.cr2);
+  cpu.setU64(Cpu.Cr3, sregs.cr3);
+  cpu.setU64(Cpu.Cr4, sregs.cr4);
+  cpu.setU64(Cpu.Efer, sregs.efer);
+  apic.setApicBase(sregs.apicBase);
+  apic.taskPriority = Number(sregs.cr8) << 4;
+  loadFpu(cpu, fpu);
+  state.debug.db.forEach((value, i) => cpu.setU64(Cpu.Dr + 8 * i, value));
+  cpu.setU64(Cpu.Dr6, state.debug.dr6);
+  cpu.setU64(Cpu.Dr7, state.debug.dr7);
+  cpu.setU64(Cpu.Xcr0, state.xcr0);
+  const fields = new Map(StateMsrs);
+  for (const [index, value] of state.msrs) {
+    const field = index === MsrTsc ? Cpu.TscOffset : fields.get(index);
+    if (field !== undefined) cpu.setU64(field, BigInt.asUintN(64, value));
+  }
+  cpu.setU32(Cpu.Shadow, state.events.interruptShadow ? 1 : 0);
+  cpu.setU64(Cpu.ShadowRip, cpu.rip);
+  // CPL is SS.DPL (SDM Vol. 3A "Privilege Levels"); real mode runs at 0, virtual-8086 mode at 3
+  const protectedMode = (Number(sregs.cr0) & 1) !== 0;
+  cpu.setU32(Cpu.Cpl, !protectedMode ? 0 : cpu.virtual8086 ? 3 : sregs.ss.dpl);
+  cpu.setU32(Cpu.ModeKey, 0);
+  cpu.setU32(Cpu.ReplayCount, 0);
+  cpu.updateMode();
+}
+
+function loadFpu(cpu: RareCpu, fpu: FpuState): void {
+  const top = (fpu.fsw >> 11) & 7;
+  cpu.setU32(Cpu.FpuTop, top);
+  fpu.st.forEach(({ significand, signExponent }, i) => {
+    const at = x87Offset((top + i) & 7);
+    cpu.setU64(at, significand);
+    cpu.setU64(at + 8, BigInt(signExponent));
+  });
+  cpu.setU32(Cpu.FpuControl, fpu.fcw);
+  cpu.setU32(Cpu.FpuStatus, fpu.fsw & ~0x3800);
+  cpu.setU32(Cpu.FpuTags, fpu.ftw);
+  cpu.setU32(Cpu.FpuLastOpcode, fpu.lastOpcode);
+  cpu.setU64(Cpu.FpuLastIp, fpu.lastIp);
+  cpu.setU64(Cpu.FpuLastDp, fpu.lastDp);
+  fpu.xmm.forEach((value, i) => {
+    cpu.setU64(xmmOffset(i), BigInt.asUintN(64, value));
+    cpu.setU64(xmmOffset(i) + 8, BigInt.asUintN(64, value >> 64n));
+  });
+  cpu.setU32(Cpu.Mxcsr, fpu.mxcsr);
+}
