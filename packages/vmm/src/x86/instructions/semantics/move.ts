@@ -267,6 +267,7 @@ export const moveSemantics: Readonly<Record<string, Semantic>> = {
   PUSHF: pushf,
   POPF: popf,
   ENTER: (s) => {
+    s.setState64(Cpu.RareArgument, s.form.width);
     s.rare('enter');
   },
   LEAVE: leave,
