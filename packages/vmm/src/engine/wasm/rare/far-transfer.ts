@@ -3,15 +3,7 @@ import { Vector } from '../../../x86/instructions/semantics/context.ts';
 import { Cpu, HandlerResult, SegmentIndex } from '../interpreter/cpu-layout.ts';
 import { callGate } from './call-gate.ts';
 import { checkTarget, enterCode, enterRealCode, readCode } from './code-segment.ts';
-import {
-  type Descriptor,
-  SystemType,
-  fail,
-  isNullSelector,
-  isRealLike,
-  markAccessed,
-  readDescriptor,
-} from './descriptor.ts';
+import { type Descriptor, SystemType, isNullSelector, isRealLike, markAccessed, readDescriptor } from './descriptor.ts';
 import { iret } from './interrupt-return.ts';
 import { leaveToOuter, outerStackSegment } from './outer-return.ts';
 import type { RareCpu, RareInstruction, RareResult } from './rare-cpu.ts';
