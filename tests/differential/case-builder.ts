@@ -71,6 +71,7 @@ export class CaseBuilder {
   /** Output bytes that are not compared: offset in the record and length. */
   readonly ignored: { offset: number; length: number }[] = [];
 
+  readonly #rexW: boolean;
   readonly #useRex: boolean;
   #rex = 0;
   #vvvv = 0;
@@ -103,13 +104,16 @@ export class CaseBuilder {
     this.addressSize = this.mode;
     if (random.chance(10)) this.addressSize = this.mode === 32 ? 16 : 32;
     this.high = this.addressSize === 64 && random.chance(50);
+    this.#rexW = this.#needsRexW();
     this.#useRex = this.mode === 64 && (this.#rexW || random.chance(60));
     this.align = alignmentOf(form.row);
   }
 
-  get #rexW(): boolean {
+  #needsRexW(): boolean {
     if (this.mode !== 64 || this.row.vex) return false;
-    return this.row.rexW || (this.variant.operandSize === 64 && this.row.operandSizeRule === OperandSizeRule.Normal);
+    const rule = this.row.operandSizeRule;
+    if (rule === OperandSizeRule.Wide32OnAmd) return this.variant.operandSize === 32 && this.random.chance(30);
+    return this.row.rexW || (this.variant.operandSize === 64 && rule === OperandSizeRule.Normal);
   }
 
   /** Width of an operand in bytes. */

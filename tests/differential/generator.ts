@@ -17,7 +17,7 @@ import {
 } from './harness-layout.ts';
 import { hashText, Random } from './random.ts';
 import { specialCases } from './special-cases.ts';
-import { resultUndefined, undefinedConditions, undefinedFlags } from './undefined-state.ts';
+import { Approximate, resultUndefined, undefinedConditions, undefinedFlags } from './undefined-state.ts';
 import type { ValueType } from './values.ts';
 
 /** What the comparison of one case needs to know. */
@@ -35,6 +35,8 @@ export interface CaseInfo {
 export interface Batch {
   readonly form: Form;
   readonly cases: readonly CaseInfo[];
+  /** ST(0) and ST(1) hold results that may be rounded differently. */
+  readonly approximate: boolean;
   /** Input records. */
   readonly input: Uint8Array;
   /** Contents of the code slots, from slotAddress(0) on. */
@@ -68,7 +70,7 @@ function generateBatch(form: Form, start: number, count: number, random: Random,
     writePad(Slot.Forward, 2);
     writePad(Slot.Backward, 3);
   }
-  return { form, cases, input, code };
+  return { form, cases, approximate: Approximate.includes(form.row.mnemonic), input, code };
 }
 
 /** Notes which pad it is, and goes to the driver's exit; changes no register and no flag. */

@@ -463,7 +463,9 @@ export const specialCases: Readonly<Record<string, SpecialCase>> = {
   MOV: {
     before(b) {
       if (b.row.operands[0]?.method === OperandMethod.Segment) loadSegment.before?.(b);
-      if (b.row.operands[1]?.method === OperandMethod.Segment) b.chosenReg = b.random.below(6);
+      const methods = b.row.operands.map(({ method }) => method);
+      if (methods[1] === OperandMethod.Segment) b.chosenReg = b.random.below(6);
+      if (methods.includes(OperandMethod.Control)) b.chosenReg = b.random.pick([0, 2, 3, 4, b.random.below(8)]);
     },
     after(b) {
       if (b.row.operands[0]?.method === OperandMethod.Segment) loadSegment.after?.(b);

@@ -70,5 +70,3 @@ const CompareLike = /^F(U?COM|ICOM|TST|XAM|PREM)/;
 
 /** Results that two correct processors may round differently. */
 export const Approximate = ['F2XM1', 'FYL2X', 'FYL2XP1', 'FPTAN', 'FPATAN', 'FSIN', 'FCOS', 'FSINCOS'];
-/** SSE approximations: relative error at most 1.5 * 2^-12 (SDM Vol. 2B "RCPPS"). */
-export const ApproximateSse = ['RCPPS', 'RCPSS', 'RSQRTPS', 'RSQRTSS'];
