@@ -8,7 +8,6 @@ import { Cpu, HandlerResult, SegmentField, gprOffset, segmentOffset } from '../i
 import { ArithmeticFlags, Rflag } from '../interpreter/lazy-flags.ts';
 import { EferBit } from '../interpreter/mode.ts';
 import { Record } from '../interpreter/record.ts';
-import type { RareHooks } from './hooks.ts';
 
 export type RareResult = (typeof HandlerResult)[keyof typeof HandlerResult];
 
@@ -30,8 +29,8 @@ export class RareCpu {
   readonly core: CoreExports;
   /** Pointer to the record of the running instruction. */
   record = 0;
-  /** Set by the engine. */
-  hooks: RareHooks | undefined;
+  /** Drops cached translations, global ones only when asked. Set by the engine. */
+  flushTlb: (includeGlobal: boolean) => void = () => {};
 
   constructor(view: DataView, at: number, core: CoreExports) {
     this.view = view;

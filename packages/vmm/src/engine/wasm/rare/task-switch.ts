@@ -212,7 +212,7 @@ function enterTask(cpu: RareCpu, task: Descriptor, image: TaskImage, cause: Task
   updateSimdDisabled(cpu);
   if (image.cr3 !== undefined && cpu.u64(Cpu.Cr0) & Cr0Paging) {
     cpu.setU64(Cpu.Cr3, image.cr3);
-    cpu.hooks?.flushTlb(cpu, false);
+    cpu.flushTlb(false);
   }
   const nests = cause === 'call' || cause === 'gate';
   cpu.rflags = (image.flags & TaskFlags) | (nests ? Rflag.NestedTask : 0);
