@@ -81,3 +81,40 @@ test('several disks come in their order, told apart by their serial', { skip: no
   assert.match(serials, /^[0-9a-f]{40}$/);
   assert.notEqual(serials.slice(0, 20), serials.slice(20));
 });
+
+/** A file system of 2 MiB, or the reason why there is none. */
+function smallFileSystem(): { path: string } | { reason: string } {
+  const path = join(folder, 'small');
+  mkdirSync(path);
+  const { status, stderr } = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=2M', 'tmpfs', path], { encoding: 'utf8' });
+  return status === 0 ? { path } : { reason: `cannot mount a tmpfs here: ${stderr.trim()}` };
+}
+
+test(
+  'a host file system that is full is an I/O error in the guest, and loses nothing acknowledged',
+  {
+    skip: noLinux,
+  },
+  async (t) => {
+    const small = smallFileSystem();
+    if ('reason' in small) return t.skip(small.reason);
+    try {
+      const path = join(small.path, 'sparse.img');
+      writeFileSync(path, '');
+      truncateSync(path, 16 * 1024 * 1024);
+      await using vm = await bootedGuest({ disks: [{ path }] });
+      const fill = 'yes lodger | dd of=/dev/vda bs=64k count=8 iflag=fullblock conv=fsync && echo first is written';
+      assert.match(await shell(vm, fill), /first is written/);
+      const overflow = 'dd if=/dev/zero of=/dev/vda bs=64k seek=8 count=100 conv=fsync || echo no more';
+      assert.match(await shell(vm, overflow), /I\/O error[^]*no more/);
+      assert.match(await shell(vm, 'echo still here'), /still here/);
+      await vm.stop();
+      const first = readFileSync(path)
+        .subarray(0, 8 * 65536)
+        .toString('latin1');
+      assert.equal(first, 'lodger\n'.repeat(80_000).slice(0, 8 * 65536));
+    } finally {
+      spawnSync('umount', [small.path]);
+    }
+  },
+);

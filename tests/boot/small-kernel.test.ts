@@ -1,10 +1,11 @@
 /** Ends and interruptions of machines, with kernels of a few bytes. */
 import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { VirtualMachine } from 'lodger';
 import { debugExit, hang, print, spin, tripleFault, writeSmallKernel } from './small-kernel.ts';
-import { printed, scratchFolder, startLodger } from './support.ts';
+import { compareTerminal, lodgerLine, noProgram, onTerminal, printed, scratchFolder, startLodger } from './support.ts';
 
 const folder = scratchFolder();
 
@@ -69,8 +70,16 @@ test('a machine starts once', async () => {
   await assert.rejects(vm.start(), { code: 'InvalidArgument' });
 });
 
-test('a kernel that cannot be booted makes start() fail and the machine end', async () => {
-  await using vm = await VirtualMachine.create({ kernel: kernel('header', []).replace('header', 'exit') });
+test('a kernel that cannot be booted makes start() fail, and the machine has ended', async () => {
+  const path = join(folder, 'zeroes');
+  writeFileSync(path, new Uint8Array(100_000));
+  await using vm = await VirtualMachine.create({ kernel: path });
+  await assert.rejects(vm.start(), { code: 'KernelUnsupported', exitCode: 64 });
+  assert.equal((await vm.exited).exitCode, 64);
+});
+
+test('a machine can be stopped before it starts', async () => {
+  await using vm = await VirtualMachine.create({ kernel: kernel('unused', debugExit(0)) });
   await vm.stop();
   assert.equal((await vm.exited).reason.kind, 'stopped');
   await assert.rejects(vm.start(), { code: 'InvalidArgument' });
@@ -113,3 +122,35 @@ test('the end of its input does not end the guest', async () => {
   lodger.child.stdin.end();
   assert.equal(await lodger.ended, 124);
 });
+
+const noTerminal = noProgram('script', 'stty');
+
+test('on a terminal, Ctrl-] ends the machine and the terminal is as before', { skip: noTerminal }, async () => {
+  const terminal = onTerminal(
+    `${lodgerLine('--kernel', kernel('hang', [...print('up\n'), ...hang]))}; echo "[$?]"; ${compareTerminal}`,
+  );
+  await terminal.printed(/Ctrl-\] ends the machine/);
+  await terminal.printed(/up/);
+  terminal.child.stdin.write('\x03');
+  terminal.child.stdin.write('\x1d');
+  await terminal.printed(/\[0\]/);
+  await terminal.ended;
+  assert.match(terminal.output(), /restored/);
+});
+
+for (const [signal, code] of [
+  ['TERM', 143],
+  ['INT', 130],
+  ['HUP', 129],
+] as const) {
+  test(`SIG${signal} gives the terminal back`, { skip: noTerminal }, async () => {
+    const line = lodgerLine('--kernel', kernel('hang', [...print('up\n'), ...hang]));
+    const terminal = onTerminal(`${line} </dev/tty & echo "pid=$!."; wait $!; echo "[$?]"; ${compareTerminal}`);
+    await terminal.printed(/up/);
+    process.kill(Number(/pid=(\d+)\./.exec(terminal.output())![1]), `SIG${signal}`);
+    await terminal.printed(/\[\d+\]/);
+    await terminal.ended;
+    assert.match(terminal.output(), new RegExp(`\\[${code}\\]`));
+    assert.match(terminal.output(), /restored/);
+  });
+}

@@ -88,3 +88,28 @@ export async function printed(lodger: LodgerProcess, pattern: RegExp): Promise<v
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }
+
+/** The shell's line that starts the command. */
+export function lodgerLine(...args: string[]): string {
+  return [process.execPath, lodgerCommand, 'run', ...args].map((word) => `'${word}'`).join(' ');
+}
+
+/** For the end of a line on a pseudo terminal: says whether its settings are what they were before. */
+export const compareTerminal = '[ "$before" = "$(stty -g)" ] && echo restored';
+
+/** A shell's line on a pseudo terminal of its own, by util-linux's script(1). */
+export function onTerminal(line: string) {
+  const command = `stty cols 93 rows 31 icanon echo; before=$(stty -g); ${line}`;
+  const child = spawn('script', ['--quiet', '--echo', 'never', '--command', command, '/dev/null']);
+  let output = '';
+  child.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()));
+  const ended = new Promise<void>((resolve) => child.on('close', () => resolve()));
+  after(() => child.kill('SIGKILL'));
+  const printed = async (pattern: RegExp) => {
+    while (!pattern.test(output)) {
+      if (child.exitCode !== null) throw new Error(`ended before it printed ${pattern}: ${output}`);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  };
+  return { child, output: () => output, ended, printed };
+}
