@@ -73,6 +73,8 @@ export class MachineService {
 
   /** Between the turns of vCPUs. */
   #serve(): void {
+    // Taken back first: whatever is asked from here on asks again.
+    this.#vm.attend();
     this.#output.flushIfDue();
     const requests = this.#control.take();
     if (requests !== 0) this.#obey(requests);

@@ -152,9 +152,9 @@ export class Board implements Saveable {
   }
 }
 
-/** Bytes of RAM from `start` to `end`. */
+/** Where the last RAM between `start` and `end` ends, from `start`: holes in it count as RAM, as firmware counts them. */
 function ramIn(memory: GuestMemory, start: number, end: number): number {
   return memory.ranges
     .filter((range) => range.start >= start && range.start < end)
-    .reduce((sum, range) => sum + range.length, 0);
+    .reduce((last, range) => Math.max(last, range.start + range.length - start), 0);
 }
