@@ -9,11 +9,28 @@ import type { Semantic } from './context.ts';
 import { x87BasicSemantics } from './x87-basic.ts';
 import { x87CompareSemantics } from './x87-compare.ts';
 import { x87ControlSemantics } from './x87-control.ts';
+import { begin, recordPointers } from './x87-execute.ts';
 import { x87TransferSemantics } from './x87-transfer.ts';
+
+/** An instruction on the stack alone that x87-rare.ts implements. */
+const transcendental: Semantic = (s) => {
+  begin(s);
+  recordPointers(s);
+  s.rare(`x87.${s.form.mnemonic}`);
+  s.done();
+};
 
 export const x87Semantics: Readonly<Record<string, Semantic>> = {
   ...x87TransferSemantics,
   ...x87BasicSemantics,
   ...x87CompareSemantics,
   ...x87ControlSemantics,
+  F2XM1: transcendental,
+  FYL2X: transcendental,
+  FYL2XP1: transcendental,
+  FPTAN: transcendental,
+  FPATAN: transcendental,
+  FSIN: transcendental,
+  FCOS: transcendental,
+  FSINCOS: transcendental,
 };
