@@ -75,10 +75,13 @@ export function defineSegmented(module: ModuleBuilder, raise: FunctionRef): Func
       f.brIf(bad, attributes.and(SegmentAttribute.Unusable));
       const isCode = f.let(attributes.and(SegmentAttribute.Code).ne(0));
       const writableReadable = attributes.and(SegmentAttribute.WritableReadable).ne(0);
-      f.if(
-        write,
-        () => f.brIf(bad, isCode.or(writableReadable.eqz())),
-        () => f.brIf(bad, isCode.and(writableReadable.eqz())),
+      // Real mode knows no types: CS is writable
+      f.if(cpu.load32(Cpu.Cr0).and(1), () =>
+        f.if(
+          write,
+          () => f.brIf(bad, isCode.or(writableReadable.eqz())),
+          () => f.brIf(bad, isCode.and(writableReadable.eqz())),
+        ),
       );
       const last = f.let(offset.add(bytes.toI64u()).sub(1));
       const expandDown = attributes.and(SegmentAttribute.DownConforming).ne(0).and(isCode.eqz());
