@@ -205,7 +205,7 @@ export function pickPlace(
         return at(Low.Hole - size, true);
       default:
         return options.high
-          ? { address: BigInt.asUintN(64, (1n << 47n) - BigInt(random.below(size + 4))), plain: false }
+          ? { address: (1n << 47n) + BigInt(random.between(1 - size, 8)), plain: false }
           : at(aligned(Low.Hole + 0x800), false);
     }
   }

@@ -29,6 +29,8 @@ export interface CaseInfo {
   /** RFLAGS bits, and bits of the x87 status word, that are not compared. */
   readonly ignoredFlags: number;
   readonly ignoredStatus: number;
+  /** Segment registers are in the output. */
+  readonly savesSegments: boolean;
   readonly ignored: readonly { readonly offset: number; readonly length: number }[];
 }
 
@@ -126,6 +128,7 @@ function generateCase(form: Form, index: number, slot: number, random: Random, v
       address: places.address,
       ignoredFlags: undefinedFlags(form.row, bits, count),
       ignoredStatus: undefinedConditions(form.row),
+      savesSegments: builder.savesSegments,
       ignored: builder.ignored,
     };
   }

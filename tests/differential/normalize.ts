@@ -23,6 +23,9 @@ export function normalize(record: DataView, info: CaseInfo): void {
   if (vector === NoFault) mask64(OutputFields.FaultRflags, 0);
   normalizeFx(record, info.ignoredStatus);
   if (info.mode !== 64) clearUpperHalves(record);
+  if (!info.savesSegments) {
+    for (let i: number = OutputFields.Selectors; i < Fields.Windows; i += 4) record.setUint32(i, 0, true);
+  }
   for (const { offset, length } of info.ignored) {
     for (let i = 0; i < length; i++) record.setUint8(offset + i, 0);
   }

@@ -13,7 +13,8 @@ import { join } from 'node:path';
 import { Assembler, at, eax, edi, esi, mem, r10, r8, r9, rax, rbx, rdi, rdx, rsi, rsp } from '../guest/assembler.ts';
 import { buildDriver } from './harness-guest.ts';
 import type { Driver } from './harness-guest.ts';
-import { Control, HighAlias, Low, Port, Selector } from './harness-layout.ts';
+import { Control, HighAlias, Low, OutputFields, Port, RecordSize, Selector } from './harness-layout.ts';
+import { PageFault } from './normalize.ts';
 import { pageAccess } from './harness-image.ts';
 import type { OracleTarget } from './target.ts';
 
@@ -26,6 +27,8 @@ const SignalFlags = 0x4 | 0x0400_0000 | 0x0800_0000 | 0x4000_0000;
 /** Offsets of registers in struct ucontext of x86-64. */
 const Context = { Rip: 168, Rflags: 176, Cs: 184, Ss: 190, ErrorCode: 192, Vector: 200, Cr2: 216 } as const;
 
+const SupervisorPage = BigInt(Low.Supervisor >> 12);
+const HighSupervisorPage = (HighAlias >> 12n) + SupervisorPage;
 const Origin = 0x40_0000;
 const AltStackSize = 0x10000;
 const Prot = { Read: 1, Write: 2, Execute: 4 } as const;
@@ -170,9 +173,28 @@ export class ProcessTarget implements OracleTarget {
 
   runUntilPortWrite(): number {
     const result = spawnSync(this.#executable, [this.#memoryPath], { timeout: 20_000 });
-    if (result.status === 0) return Port.BatchDone;
+    if (result.status === 0) {
+      this.#markSupervisorPage();
+      return Port.BatchDone;
+    }
     if (result.status === 1) return Port.Broken;
     throw new Error(`the harness process ended with status ${result.status}, signal ${result.signal}`);
+  }
+
+  /** A supervisor page is missing in a process: its page faults are made protection violations. */
+  #markSupervisorPage(): void {
+    const count = new Uint8Array(8);
+    this.read(Control.Count, count);
+    const output = new Uint8Array(new DataView(count.buffer).getUint32(0, true) * RecordSize);
+    this.read(Low.Output, output);
+    const view = new DataView(output.buffer);
+    for (let at = 0; at < output.length; at += RecordSize) {
+      const page = view.getBigUint64(at + OutputFields.Cr2, true) >> 12n;
+      if (view.getUint32(at + OutputFields.Vector, true) !== PageFault) continue;
+      if (page !== SupervisorPage && page !== HighSupervisorPage) continue;
+      output[at + OutputFields.ErrorCode]! |= 1;
+    }
+    this.write(Low.Output, output);
   }
 
   close(): void {
