@@ -6,6 +6,8 @@ import { x87Rows } from '../table/x87.ts';
 /** Byte layout of a case and a result (structs of oracle.c). */
 export const CaseLayout = { Length: 0, Code: 1, Rflags: 16, State: 24, Memory: 132, Size: 260 } as const;
 export const ResultLayout = { State: 0, Memory: 108, Rflags: 236, Rax: 244, Size: 252 } as const;
+/** What tests/differential/x87/update.js records. */
+export const RecordedCases = { Seed: 80387, PerRow: 25 } as const;
 export const InitialRax = 0x11223344;
 
 export interface X87Case {
@@ -14,6 +16,8 @@ export interface X87Case {
   readonly register: number;
   /** With the 66 prefix: 16-bit images. */
   readonly narrow: boolean;
+  /** 64 when absent. */
+  readonly codeSize?: 16 | 32;
   readonly bytes: Uint8Array<ArrayBuffer>;
 }
 

@@ -69,9 +69,10 @@ export class Harness {
     return CpuAddress;
   }
 
-  /** Runs one case; answers a result in oracle.c's layout, or the exception vector. */
-  run(one: X87Case): Uint8Array | number {
+  /** Runs one case, its state block changed by `change` before; answers a result in oracle.c's layout, or the exception vector. */
+  run(one: X87Case, change?: (state: DataView, at: number) => void): Uint8Array | number {
     this.#load(one.bytes);
+    change?.(this.view, CpuAddress);
     const answer = this.#handlers[keyOf(one)]!(CpuAddress);
     return answer >= Raised ? answer - Raised : this.#result();
   }
@@ -200,7 +201,7 @@ class TestSemantics {
     this.#case = one;
     this.#rare = rare;
     this.#names = names;
-    this.form = { mnemonic: one.row.mnemonic, width: one.narrow ? 16 : 32, codeSize: 64, segment: 3 };
+    this.form = { mnemonic: one.row.mnemonic, width: one.narrow ? 16 : 32, codeSize: one.codeSize ?? 64, segment: 3 };
     this.flags = new LazyFlags(f, this.cpu);
     this.operands = one.row.operands.map(({ notation, memorySize }) => {
       if (notation === 'AX') return accumulator(f, this.cpu);
