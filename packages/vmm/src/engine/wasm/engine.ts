@@ -44,7 +44,11 @@ export interface WasmEngineOptions {
   readonly compileCore?: CompileCore;
   /** Bytes of shared memory for slots that are added after creation. */
   readonly slackSize?: number;
+  /** Counts executions by handler (slower): for benchmarks. Read with {@link WasmEngineVm.executionCounts}. */
+  readonly countExecutions?: boolean;
 }
+
+const CounterBytes = 0x3000;
 
 /** Largest guest memory: a wasm memory has 4 GiB at most, and the engine needs room. */
 export const MaxMemorySize = 3584 * 1024 * 1024;
@@ -90,6 +94,7 @@ export class WasmEngineVm implements EngineVm {
   readonly #slots = new Map<number, MemorySlot & { host: number }>();
   #dataNext = VmBlock + VmField.Data;
   readonly #data = new Map<string, number>();
+  #counters: number | undefined;
 
   constructor(config: EngineVmConfig, options: WasmEngineOptions) {
     this.#clock = config.clock;
@@ -124,7 +129,8 @@ export class WasmEngineVm implements EngineVm {
       rareIndex: rare.index,
       data: (name: string, bytes: () => Uint8Array) => this.#constant(name, bytes),
     };
-    const core = buildCore(this.layout, inline.handlers, environment);
+    if (options.countExecutions) this.#counters = this.#constant('execution counters', () => new Uint8Array(CounterBytes));
+    const core = buildCore(this.layout, inline.handlers, environment, this.#counters);
     const table = new WebAssembly.Table({ element: 'anyfunc', initial: 256 });
     const compile = options.compileCore ?? ((bytes) => new WebAssembly.Module(bytes));
     const instance = new WebAssembly.Instance(compile(core.bytes), {
@@ -159,7 +165,9 @@ export class WasmEngineVm implements EngineVm {
     });
     this.#lowering.onCodePage = (page) => this.caches.protectPage(page);
     this.layout.cpuBlocks.forEach((at, id) => {
-      this.#cpus.push(new RareCpu(this.#view, at, this.core));
+      const cpu = new RareCpu(this.#view, at, this.core);
+      cpu.flushTlb = (includeGlobal) => this.caches.flushTlb(at, includeGlobal);
+      this.#cpus.push(cpu);
       this.#view.setUint32(at + Cpu.BlockHash, this.layout.blockHash[id]!, true);
       this.caches.flushTlb(at, true);
     });
@@ -168,6 +176,19 @@ export class WasmEngineVm implements EngineVm {
   /** What other threads need. */
   get shared(): SharedWasmVm {
     return { engine: 'wasm', attention: this.#attention, ...this.#description };
+  }
+
+  /** Executions by form since creation, most frequent first; empty unless asked for in the options. */
+  executionCounts(): { form: string; inline: boolean; count: number }[] {
+    const counters = this.#counters;
+    if (counters === undefined) return [];
+    return [...this.handlers.numbers]
+      .map(([form, number]) => ({
+        form,
+        inline: number < this.handlers.inlineCount,
+        count: this.#view.getUint32(counters + number * 4, true),
+      }))
+      .sort((a, b) => b.count - a.count);
   }
 
   interruptLine(gsi: number): InterruptLine {

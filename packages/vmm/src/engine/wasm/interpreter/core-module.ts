@@ -97,6 +97,8 @@ export function buildCore(
   layout: VmLayout,
   inline: readonly InlineHandler[],
   environment: Pick<CoreFunctions, 'rareIndex' | 'data'>,
+  /** Address of u32 counters by handler number: a core for benchmarks that counts what it executes. */
+  counters?: number,
 ): CoreModule {
   const module = new ModuleBuilder();
   module.importMemory('env', 'memory', layout.wasmPages, layout.wasmPages);
@@ -121,7 +123,7 @@ export function buildCore(
     helper: helperRegistry(module),
   };
   const run = module.declare('run', ['i32', 'i32'], ['i32']);
-  defineRun(module, run, { lookup, events, core, inline });
+  defineRun(module, run, { lookup, events, core, inline, counters });
   const exported = { run, updateMode, segmented, ...events, ...mmu };
   for (const [name, ref] of Object.entries(exported)) module.export(name, ref);
   return { bytes: module.finish(), inlineCount: FixedNames.length + inline.length };
@@ -254,6 +256,7 @@ interface RunParts {
   readonly events: EventFunctions;
   readonly core: CoreFunctions;
   readonly inline: readonly InlineHandler[];
+  readonly counters: number | undefined;
 }
 
 interface Loop {
@@ -284,6 +287,10 @@ function defineRun(module: ModuleBuilder, run: FunctionRef, parts: RunParts): vo
     };
     f.set(loop.pc, cpu.add(Cpu.EntryRecord));
     f.loop((dispatch) => {
+      if (parts.counters !== undefined) {
+        const counter = f.let(loop.pc.load16u(Record.Handler).shl(2).add(parts.counters));
+        f.store32(counter, 0, counter.load32().add(1));
+      }
       f.block((leave) => {
         f.block((jump) => {
           const count = FixedNames.length + parts.inline.length;

@@ -40,7 +40,7 @@ export function isStringRow(instruction: DecodedInstruction): boolean {
 
 const StackMnemonics = /^(PUSH|POP|CALL|RET|ENTER|LEAVE|INT|IRET|J|LOOP)/;
 /** Mnemonics with implied memory operands or addressing by registers: their form depends on address size and segment. */
-const AddressedMnemonics = /^(MOVS|CMPS|STOS|LODS|SCAS|INS|OUTS|XLAT|MASKMOV|LOOP|JCXZ|MONITOR|CLZERO)/;
+const AddressedMnemonics = /^(XLAT|MASKMOV|LOOP|JCXZ|MONITOR|CLZERO)/;
 
 const KindOfClass: Record<number, OperandKind> = {
   [RegisterClass.Gpr]: 'gpr',
@@ -90,7 +90,7 @@ export function formOf(instruction: DecodedInstruction, stack32: boolean): Instr
       operands.push(immediateSource ? { ...form, kind: 'gpr', bits: sourceBits(row.group, operands[0]!, form) } : form);
     }
   }
-  const addressed = AddressedMnemonics.test(row.mnemonic);
+  const addressed = row.group === 'string' || AddressedMnemonics.test(row.mnemonic);
   const stack = StackMnemonics.test(row.mnemonic);
   const form: Form = {
     mnemonic: row.mnemonic,

@@ -52,9 +52,12 @@ export class HandlerTable {
     this.#numbers = new Map(environment.inlineNumbers);
   }
 
-  /** Forms that have handlers, inline ones included. */
-  get forms(): Iterable<string> {
-    return this.#numbers.keys();
+  /** Handler numbers by form, inline ones included. */
+  get numbers(): ReadonlyMap<string, number> {
+    return this.#numbers;
+  }
+  get inlineCount(): number {
+    return this.#environment.inlineCount;
   }
 
   /** The handler number of a form, or undefined when no semantic knows its mnemonic. */
