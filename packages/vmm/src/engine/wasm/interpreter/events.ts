@@ -6,7 +6,16 @@ import type { FunctionBuilder, FunctionRef, Label } from '../encoder/function-bu
 import type { ModuleBuilder } from '../encoder/module-builder.ts';
 import { type I32, type I64, type Local, i32, i64 } from '../encoder/values.ts';
 import type { MmuFunctions } from '../softmmu/mmu.ts';
-import { Cpu, LoopExit, SegmentField, SegmentIndex, TlbOffset, gprOffset, segmentOffset } from './cpu-layout.ts';
+import {
+  Cpu,
+  HandlerResult,
+  LoopExit,
+  SegmentField,
+  SegmentIndex,
+  TlbOffset,
+  gprOffset,
+  segmentOffset,
+} from './cpu-layout.ts';
 import { LazyFlags, Rflag, composeRflags } from './lazy-flags.ts';
 import { EferBit, SegmentAttribute } from './mode.ts';
 
@@ -15,6 +24,11 @@ export interface EventFunctions {
   readonly deliver: FunctionRef;
   /** (cpu, vector, kind) -> 0, or a LoopExit: delivers an interrupt at Cpu.Rip. kind: EventKind */
   readonly interrupt: FunctionRef;
+  /**
+   * (cpu, vector, kind) -> 0, or 1 with a fault recorded: delivers at Cpu.Rip without nested faults. For INT n, whose
+   * faults are its own.
+   */
+  readonly event: FunctionRef;
 }
 
 export const EventKind = {
@@ -56,7 +70,7 @@ export function defineEvents(
     });
     f.return(f.callValue('i32', deliver, cpu));
   });
-  return { deliver, interrupt };
+  return { deliver, interrupt, event: anyEvent };
 }
 
 /** Class of an exception for double faults (SDM Vol. 3A "Interrupt 8—Double Fault Exception (#DF)"). */
@@ -155,6 +169,8 @@ function defineLongEvent(module: ModuleBuilder, ref: FunctionRef, mmu: MmuFuncti
       f.return(i32(0));
     });
     f.store32(cpu, Cpu.TlbBank, bank);
+    // A table or stack that is a device cannot be waited for here
+    f.if(cpu.load32(Cpu.SlowStatus).eq(HandlerResult.Exit), () => f.call(mmu.raise, cpu, i32(8), i32(0)));
     f.return(i32(1));
   });
 }
