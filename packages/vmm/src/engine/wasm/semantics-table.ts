@@ -19,6 +19,5 @@ export const semantics: ReadonlyMap<string, Semantic> = new Map(
     stringSemantics,
     systemSemantics,
     x87Semantics,
-    mmxSemantics,
   ].flatMap((group) => Object.entries(group)),
 );
