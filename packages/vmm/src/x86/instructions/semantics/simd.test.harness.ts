@@ -228,8 +228,12 @@ class HarnessSemantics {
   storePointer(linear: I64): { pointer: Local<I32>; commit(): void } {
     return { pointer: this.f.let(linear.toI32()), commit() {} };
   }
-  store(linear: I64, _width: Width, value: I64): void {
-    this.f.store8(linear.toI32(), 0, value);
+  load(linear: I64, _width: 64): Local<I64> {
+    return this.f.let(linear.toI32().load64());
+  }
+  store(linear: I64, width: Width, value: I64): void {
+    if (width === 64) this.f.store64(linear.toI32(), 0, value);
+    else this.f.store8(linear.toI32(), 0, value);
   }
   data(name: string, bytes: () => Uint8Array): I32 {
     return i32(this.#shared.data(name, bytes));
