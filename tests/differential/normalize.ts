@@ -26,6 +26,10 @@ export function normalize(record: DataView, info: CaseInfo): void {
   if (!info.savesSegments) {
     for (let i: number = OutputFields.Selectors; i < Fields.Windows; i += 4) record.setUint32(i, 0, true);
   }
+  // The processor may clear the lower bits of a null selector at any interrupt (SDM Vol. 2A "IRET", Operation).
+  for (let i: number = OutputFields.Selectors; i < OutputFields.FsBase; i += 8) {
+    if (record.getUint32(i, true) < 4) record.setUint32(i, 0, true);
+  }
   for (const { offset, length } of info.ignored) {
     for (let i = 0; i < length; i++) record.setUint8(offset + i, 0);
   }
