@@ -8,7 +8,7 @@ import type { VcpuExit } from '../exit.ts';
 import type { VcpuState } from '../state.ts';
 import type { CoreExports } from './interpreter/core-module.ts';
 import { FixedHandler } from './interpreter/core-module.ts';
-import { Cpu, LoopExit } from './interpreter/cpu-layout.ts';
+import { Cpu, InterruptShadow, LoopExit } from './interpreter/cpu-layout.ts';
 import { EventKind } from './interpreter/events.ts';
 import { Rflag } from './interpreter/lazy-flags.ts';
 import { Record } from './interpreter/record.ts';
@@ -226,7 +226,8 @@ export class WasmVcpu implements Vcpu {
     const device = exit === LoopExit.MmioRead || exit === LoopExit.MmioWrite;
     const faulted = cpu.u32(Cpu.FaultVector) !== 0xff;
     if (!device && !this.#isReplayedPort(exit)) cpu.setU32(Cpu.ReplayCount, 0);
-    if (trapped && !device && !faulted && cpu.u64(Cpu.Retired) !== before) {
+    const heldBack = this.#shadowed && cpu.u32(Cpu.Shadow) === InterruptShadow.MovSs;
+    if (trapped && !device && !faulted && !heldBack && cpu.u64(Cpu.Retired) !== before) {
       this.#raiseDebug(Dr6SingleStep);
     }
     return exit;

@@ -51,7 +51,7 @@ export const Cpu = {
   ModeKey: 0xd4,
   /** u32: 1 when an interrupt waits for IF: the loop leaves when interrupts become enabled. */
   InterruptWindow: 0xd8,
-  /** u32: 1 while the interrupt shadow of STI or MOV SS may cover the instruction at ShadowRip. */
+  /** u32: an InterruptShadow while that of STI or MOV SS may cover the instruction at ShadowRip, else 0. */
   Shadow: 0xdc,
   ShadowRip: 0xe0,
   /** i64: instructions retired. */
@@ -158,6 +158,9 @@ export const Cpu = {
   /** 4 KiB: bounce buffer of wide writes. */
   ScratchWrite: 0x1a00,
 } as const;
+
+/** What Cpu.Shadow holds back: interrupts, and debug traps too. */
+export const InterruptShadow = { Sti: 1, MovSs: 2 } as const;
 
 /** Where the TLB banks start, from the state block's start. */
 export const TlbOffset = 0x4000;

@@ -90,7 +90,10 @@ function defineDeliver(module: ModuleBuilder, deliver: FunctionRef, anyEvent: Fu
       const first = f.let(cpu.load32(Cpu.DeliveryClass));
       const second = f.let(exceptionClass(vector));
       const triple = first.eq(DoubleFaultClass);
-      f.if(triple, () => f.return(i32(LoopExit.Shutdown)));
+      f.if(triple, () => {
+        f.store32(cpu, Cpu.DeliveryClass, 0);
+        f.return(i32(LoopExit.Shutdown));
+      });
       const double = first
         .eq(2)
         .and(second.eq(2))

@@ -3,6 +3,7 @@ import { type I64, i32, i64 } from '../../../engine/wasm/encoder/values.ts';
 import {
   Cpu,
   HandlerResult,
+  InterruptShadow,
   SegmentField,
   SegmentIndex,
   segmentOffset,
@@ -23,7 +24,7 @@ const mov: Semantic = (s) => {
     s.setState64(Cpu.RareArgument, s.op1.readUnsigned(16));
     s.setState64(Cpu.RareArgument2, s.op0.index);
     s.rare('loadSegment');
-    if (s.op0.index === SegmentIndex.Ss) shadowNext(s);
+    if (s.op0.index === SegmentIndex.Ss) shadowNext(s, InterruptShadow.MovSs);
     s.leave(i32(HandlerResult.ResyncNext));
   } else if (s.op1.kind === 'segment') {
     s.op0.write(s.state32(segmentOffset(s.op1.index) + SegmentField.Selector).toI64u());
@@ -107,7 +108,7 @@ const pop: Semantic = (s) => {
     s.setState64(Cpu.RareArgument2, s.op0.index);
     s.rare('loadSegment');
     s.dropStack(bytes);
-    if (s.op0.index === SegmentIndex.Ss) shadowNext(s);
+    if (s.op0.index === SegmentIndex.Ss) shadowNext(s, InterruptShadow.MovSs);
     s.leave(i32(HandlerResult.ResyncNext));
     return;
   }
@@ -237,9 +238,9 @@ const setDirection =
     s.setState32(Cpu.Rflags, set ? old.or(Rflag.Direction) : old.and(~Rflag.Direction));
   };
 
-/** Interrupts stay off until after the next instruction. */
-export function shadowNext(s: Semantics): void {
-  s.setState32(Cpu.Shadow, 1);
+/** Interrupts stay off until after the next instruction, and so do debug traps after a load of SS. */
+export function shadowNext(s: Semantics, kind: number): void {
+  s.setState32(Cpu.Shadow, kind);
   s.setState64(Cpu.ShadowRip, s.nextRip());
 }
 

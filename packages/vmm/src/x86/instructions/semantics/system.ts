@@ -3,6 +3,7 @@ import { type I32, type I64, i32 } from '../../../engine/wasm/encoder/values.ts'
 import {
   Cpu,
   HandlerResult,
+  InterruptShadow,
   LoopExit,
   SegmentField,
   SegmentIndex,
@@ -86,7 +87,7 @@ const sti: Semantic = (s) => {
   requireIoPrivilege(s);
   const old = s.let(s.state32(Cpu.Rflags));
   s.f.if(old.and(Rflag.Interrupt).eqz(), () => {
-    shadowNext(s);
+    shadowNext(s, InterruptShadow.Sti);
     s.setState32(Cpu.Rflags, old.or(Rflag.Interrupt));
   });
 };
