@@ -10,7 +10,7 @@ import type { FunctionBuilder } from '../../../engine/wasm/encoder/function-buil
 import { type I32, type I64, type Local, i32 } from '../../../engine/wasm/encoder/values.ts';
 import { Cpu, x87Offset, xmmOffset } from '../../../engine/wasm/interpreter/cpu-layout.ts';
 import { type Semantic, type Semantics, Vector } from './context.ts';
-import { Mxcsr, type Shared, requireSse, sharedFunction } from './simd-support.ts';
+import { Mxcsr, type Shared, requireSse, sharedFunction, storePartly } from './simd-support.ts';
 import { Control, Status, updateSummary } from './x87-state.ts';
 
 /** Offsets in the legacy region and the header of an image. */
@@ -31,9 +31,11 @@ const Image = {
   St: 32,
   Xmm: 160,
   LegacyEnd: 416,
+  FxsaveEnd: 512,
   ComponentBitmap: 512,
   /** XCOMP_BV and eight reserved bytes. */
   Compaction: 520,
+  HeaderEnd: 576,
 } as const;
 
 const Component = { X87: 1, Sse: 2 } as const;
@@ -174,12 +176,9 @@ function requireMxcsr(s: Semantics, value: I32): void {
 /** Bytes of the legacy region that an instruction of this mode writes. */
 const legacyBytes = (s: Semantics): number => Image.Xmm + xmmBytes(s);
 
-/** A pointer for writing parts of `bytes` bytes: the others keep their contents. */
-function storePartly(s: Semantics, linear: Local<I64>, bytes: number): { pointer: Local<I32>; commit(): void } {
-  const from = s.loadPointer(linear, bytes);
-  const target = s.storePointer(linear, bytes);
-  s.f.if(from.ne(target.pointer), () => s.f.memoryCopy(target.pointer, from, i32(bytes)));
-  return target;
+/** Faults as a write of one byte would. */
+function probeWrite(s: Semantics, linear: I64): void {
+  s.storePointer(linear, 1);
 }
 
 function requireFxsave(s: Semantics): void {
@@ -193,7 +192,10 @@ const withSse = (s: Semantics): I32 => s.state32(Cpu.Cr4).and(Cr4.OsFxsr);
 
 const fxsave: Semantic = (s) => {
   requireFxsave(s);
-  const { pointer, commit } = storePartly(s, s.op0.linear(), legacyBytes(s));
+  const linear = s.op0.linear();
+  // The processor looks at the last byte first.
+  probeWrite(s, s.let(linear.add(Image.FxsaveEnd - 1)));
+  const { pointer, commit } = storePartly(s, linear, legacyBytes(s));
   call(s, saveX87, pointer);
   s.f.if(withSse(s), () => {
     saveMxcsr(s, pointer);
@@ -204,7 +206,9 @@ const fxsave: Semantic = (s) => {
 
 const fxrstor: Semantic = (s) => {
   requireFxsave(s);
-  const from = s.loadPointer(s.op0.linear(), legacyBytes(s));
+  const linear = s.op0.linear();
+  s.load(s.let(linear.add(Image.FxsaveEnd - 1)), 8);
+  const from = s.loadPointer(linear, legacyBytes(s));
   const sse = s.let(withSse(s));
   const mxcsr = s.let(from.load32(Image.Mxcsr));
   s.f.if(sse, () => requireMxcsr(s, mxcsr));
@@ -232,6 +236,8 @@ const xsave =
     const inUse = s.let(componentsInUse(s, s.cpu));
     const linear = s.op0.linear();
     const header = s.let(linear.add(Image.ComponentBitmap));
+    probeWrite(s, linear);
+    probeWrite(s, s.let(linear.add(Image.HeaderEnd - 1)));
     const before = s.load(header, 64);
     const { pointer, commit } = storePartly(s, linear, legacyBytes(s));
     const kept = before.and(requested.toI64u().xor(-1));
@@ -247,6 +253,7 @@ const xrstor: Semantic = (s) => {
   const { f } = s;
   const requested = requestedComponents(s);
   const linear = s.op0.linear();
+  s.load(linear, 8);
   const present = s.load(s.let(linear.add(Image.ComponentBitmap)), 64);
   const compaction = s.load(s.let(linear.add(Image.Compaction)), 64);
   const reserved = s.load(s.let(linear.add(Image.Compaction + 8)), 64);

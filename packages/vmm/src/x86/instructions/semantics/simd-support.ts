@@ -82,6 +82,14 @@ export function writeMmx(s: Semantics, operand: Operand, value: I64): void {
   s.f.store16(pointer, 8, i32(0xffff));
 }
 
+/** A pointer for writing parts of `bytes` bytes: the others keep their contents. */
+export function storePartly(s: Semantics, linear: I64, bytes: number): { pointer: Local<I32>; commit(): void } {
+  const target = s.storePointer(linear, bytes);
+  const from = s.loadPointer(linear, bytes);
+  s.f.unlikely(from.ne(target.pointer), () => s.f.memoryCopy(target.pointer, from, i32(bytes)));
+  return target;
+}
+
 /** An 8-bit immediate, zero-extended. */
 export function immediate(s: Semantics, operand: Operand): Local<I32> {
   return s.let(operand.readUnsigned(8).toI32());

@@ -10,6 +10,7 @@ import {
   requireAlignment,
   requireMmx,
   requireSse,
+  storePartly,
   writeMmx,
 } from './simd-support.ts';
 
@@ -139,21 +140,22 @@ const signMask =
 
 const Rdi = 7;
 
-/** Stores the bytes of `value` whose mask byte has its sign set, one by one, at rDI. */
+/** Stores the bytes of `value` whose mask byte has its sign set at rDI. The others must be writable as well. */
 function storeMasked(s: Semantics, value: V128, mask: V128, bytes: number): void {
   const { f } = s;
   const bits = s.let(mask.bitmask8());
   const offset = s.gprUnsigned(Rdi, s.form.addressWidth);
-  const linear = s.segmented(s.form.segment, offset, bytes, true);
+  const { pointer, commit } = storePartly(s, s.segmented(s.form.segment, offset, bytes, true), bytes);
   f.storeV128(s.cpu, Cpu.Scratch0, value);
   const index = s.let(i32(0));
   f.loop((again) => {
     f.if(bits.shrU(index).and(1), () => {
-      s.store(linear.add(index.toI64u()), 8, s.cpu.add(index).load64_8s(Cpu.Scratch0));
+      f.store8(pointer.add(index), 0, s.cpu.add(index).load8u(Cpu.Scratch0));
     });
     f.set(index, index.add(1));
     f.brIf(again, index.ltU(bytes));
   });
+  commit();
 }
 
 const maskedStore: Semantic = (s) => {
