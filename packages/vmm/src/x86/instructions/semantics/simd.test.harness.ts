@@ -35,9 +35,11 @@ const MemoryPages = 16;
 /** Added to the vector in a handler's answer. */
 const Raised = 0x100;
 
+const decoder = createDecoder();
+
 export function decode(bytes: Uint8Array): DecodedInstruction {
   const instruction = createDecodedInstruction(allRows[0]!);
-  const status = createDecoder().decode(bytes, 0, bytes.length, 64, instruction);
+  const status = decoder.decode(bytes, 0, bytes.length, 64, instruction);
   if (status !== 'ok' || instruction.length !== bytes.length) throw new Error(`cannot decode ${bytes.join()}`);
   return instruction;
 }

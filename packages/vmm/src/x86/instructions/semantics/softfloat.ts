@@ -133,7 +133,7 @@ function roundingIncrement(f: FunctionBuilder, mode: I32, sign: I64, half: bigin
 }
 
 function buildRound(f: FunctionBuilder, format: Format): void {
-  const { bits, fractionBits, maxExponent, signBit, infinity } = format;
+  const { bits, fractionBits, maxExponent, infinity } = format;
   const cpu = f.param('i32', 0);
   const sign = f.param('i64', 1);
   const exponent = f.param('i64', 2);

@@ -214,7 +214,6 @@ function extreme(shape: Shape, wanted: number): Semantic {
 /** RFLAGS images: ZF, PF, CF. */
 const Unordered = 0x45;
 const Equal = 0x40;
-const Less = 0x01;
 
 function exactCompareFlags(format: Format) {
   const types = ['i32', 'i64', 'i64', 'i32'] as const;
@@ -226,6 +225,7 @@ function exactCompareFlags(format: Format) {
         relation(format)(shared, f.param('i32', 0), f.param('i64', 1), f.param('i64', 2), f.param('i32', 3)),
       );
     });
+    // CF alone: less.
     const ordered = found.eq(Relation.Equal).select(i32(Equal), found.eq(Relation.Less));
     f.return(found.eq(Relation.Unordered).select(i32(Unordered), ordered));
   });
