@@ -12,6 +12,8 @@ export const Request = {
   PowerButton: 1 << 3,
   /** The console's window has the size in the block. */
   Resize: 1 << 4,
+  /** Send the engine's statistics. */
+  Statistics: 1 << 5,
 } as const;
 
 const Word = {

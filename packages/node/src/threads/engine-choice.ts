@@ -2,7 +2,7 @@
 import { setFlagsFromString } from 'node:v8';
 import type { EngineVm, EngineVmConfig } from '@lodger/vmm/engine/engine.js';
 import { WasmEngine } from '@lodger/vmm/engine/wasm/engine.js';
-import type { SharedWasmVm } from '@lodger/vmm/engine/wasm/engine.js';
+import type { EngineStatistics, SharedWasmVm } from '@lodger/vmm/engine/wasm/engine.js';
 import { SharedGuestMemory } from '@lodger/vmm/engine/wasm/shared-memory.js';
 import type { GuestMemory } from '@lodger/vmm/memory/guest-memory.js';
 import type { EngineName } from './engine-name.ts';
@@ -13,6 +13,8 @@ import type { EngineName } from './engine-name.ts';
  */
 export type SharedVm = SharedWasmVm;
 
+export type { EngineStatistics };
+
 /** What the machine's thread needs of a VM beyond the engine contract. */
 export interface ThreadVm extends EngineVm {
   readonly shared: SharedVm;
@@ -20,6 +22,7 @@ export interface ThreadVm extends EngineVm {
   sleep(milliseconds: number): void;
   /** Takes a request for attention back without sleeping. */
   attend(): void;
+  statistics(): EngineStatistics;
 }
 
 /** A VM of that engine, for the machine's thread. */
@@ -38,7 +41,7 @@ export function attachMemory(shared: SharedVm): GuestMemory {
 }
 
 /** Compiles at once with V8's optimizing tier: the interpreter never runs at Liftoff's speed. */
-function compileOptimized(bytes: Uint8Array<ArrayBuffer>): WebAssembly.Module {
+export function compileOptimized(bytes: Uint8Array<ArrayBuffer>): WebAssembly.Module {
   setFlagsFromString('--no-liftoff');
   setFlagsFromString('--no-wasm-lazy-compilation');
   try {

@@ -65,6 +65,7 @@ export class MachineService {
     });
     this.#post({ kind: 'running', shared: this.#vm.shared });
     const end = this.#machine.run();
+    this.#post({ kind: 'statistics', statistics: this.#vm.statistics() });
     this.#output.flush();
     // Devices let go of guest memory before it goes away.
     this.#machine.pause();
@@ -86,6 +87,7 @@ export class MachineService {
       this.#machine.end({ kind: 'stopped' });
       return;
     }
+    if (requests & Request.Statistics) this.#post({ kind: 'statistics', statistics: this.#vm.statistics() });
     if (requests & Request.PowerButton) this.#machine.pressPowerButton();
     if (requests & Request.Resize) {
       const { columns, rows } = this.#control.window;

@@ -5,7 +5,7 @@
 import { Worker } from 'node:worker_threads';
 import type { EndReason } from '@lodger/vmm/machine/end-reason.js';
 import { endOfError } from '@lodger/vmm/machine/end-reason.js';
-import type { SharedVm } from './engine-choice.ts';
+import type { EngineStatistics, SharedVm } from './engine-choice.ts';
 import { IoThread } from './io-thread.ts';
 import type { BootFiles, MachineMessage, MachineWorkerData } from './messages.ts';
 
@@ -17,6 +17,7 @@ export interface MachineEvents {
   /** The guest took input. */
   onInputRoom(): void;
   onPaused(): void;
+  onStatistics(statistics: EngineStatistics): void;
 }
 
 export class MachineThreads {
@@ -77,6 +78,8 @@ export class MachineThreads {
         return this.#events.onInputRoom();
       case 'paused':
         return this.#events.onPaused();
+      case 'statistics':
+        return this.#events.onStatistics(message.statistics);
       default:
         return message satisfies never;
     }

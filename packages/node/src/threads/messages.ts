@@ -1,6 +1,6 @@
 /** What threads tell each other by message, and what workers start with. Everything in it is shared memory or small. */
 import type { EndReason } from '@lodger/vmm/machine/end-reason.js';
-import type { SharedVm } from './engine-choice.ts';
+import type { EngineStatistics, SharedVm } from './engine-choice.ts';
 import type { EngineName } from './engine-name.ts';
 
 /** Kernel and initrd. Each array has a buffer of its own, which moves to the worker. */
@@ -50,6 +50,8 @@ export type MachineMessage =
   | { readonly kind: 'output' }
   | { readonly kind: 'input-room' }
   | { readonly kind: 'paused' }
+  /** Asked for, and once more before the end. */
+  | { readonly kind: 'statistics'; readonly statistics: EngineStatistics }
   /** The worker's last message. */
   | { readonly kind: 'ended'; readonly reason: EndReason };
 

@@ -4,6 +4,7 @@ import { describeEnd, endOfError, exitCodeOf } from '@lodger/vmm/machine/end-rea
 import type { EndReason } from '@lodger/vmm/machine/end-reason.js';
 import { createByteRing } from '../threads/byte-ring.ts';
 import { ControlBlock, Request } from '../threads/control-block.ts';
+import type { EngineStatistics } from '../threads/engine-choice.ts';
 import { MachineThreads } from '../threads/machine-threads.ts';
 import { GuestConsole } from './guest-console.ts';
 import type { VirtualMachineOptions } from './options.ts';
@@ -49,6 +50,8 @@ export class VirtualMachine implements AsyncDisposable {
   /** Why this side ended the machine, if it did. */
   #hostReason: EndReason | undefined;
   #paused: (() => void)[] = [];
+  #statistics: EngineStatistics | undefined;
+  #statisticsWanted: (() => void)[] = [];
   #resolveExited!: (end: MachineEnd) => void;
 
   /**
@@ -106,6 +109,17 @@ export class VirtualMachine implements AsyncDisposable {
   /** Presses the power button: an operating system shuts itself down. */
   powerButton(): void {
     this.#ask(Request.PowerButton);
+  }
+
+  /** What the engine did in this boot, up to now or to the machine's end. Undefined when it never ran. */
+  async statistics(): Promise<EngineStatistics | undefined> {
+    if (this.#phase === 'running') {
+      await new Promise<void>((resolve) => {
+        this.#statisticsWanted.push(resolve);
+        this.#ask(Request.Statistics);
+      });
+    }
+    return this.#statistics;
   }
 
   /** Tells the guest a new size of the console's window. */
@@ -177,6 +191,10 @@ export class VirtualMachine implements AsyncDisposable {
           onOutput: () => this.console.drain(),
           onInputRoom: () => this.console.inputHasRoom(),
           onPaused: () => this.#releasePaused(),
+          onStatistics: (statistics) => {
+            this.#statistics = statistics;
+            this.#releaseStatistics();
+          },
         },
       );
       return await this.#threads.ended;
@@ -191,10 +209,15 @@ export class VirtualMachine implements AsyncDisposable {
     for (const resolve of this.#paused.splice(0)) resolve();
   }
 
+  #releaseStatistics(): void {
+    for (const resolve of this.#statisticsWanted.splice(0)) resolve();
+  }
+
   #finish(reason: EndReason): void {
     this.#phase = 'ended';
     for (const disk of this.#prepared.disks) disk.close();
     this.#releasePaused();
+    this.#releaseStatistics();
     this.console.machineEnded(describeEnd(reason));
     this.#resolveExited({ reason, exitCode: exitCodeOf(reason), message: describeEnd(reason) });
   }

@@ -73,6 +73,18 @@ export interface SharedWasmVm extends SharedMemoryDescription {
   readonly attention: Int32Array;
 }
 
+/** What the engine did since the VM's creation. */
+export interface EngineStatistics {
+  /** Guest instructions, of all vCPUs. */
+  readonly instructions: number;
+  /** Blocks of decoded instructions that were dropped because their code was written. */
+  readonly droppedBlocks: number;
+  /** Times that all blocks were dropped because their space was full. */
+  readonly flushes: number;
+  /** Different forms of instructions that were met. */
+  readonly forms: number;
+}
+
 export class WasmEngineVm implements EngineVm {
   readonly memory: GuestMemory;
   readonly msi: MsiSink;
@@ -129,7 +141,8 @@ export class WasmEngineVm implements EngineVm {
       rareIndex: rare.index,
       data: (name: string, bytes: () => Uint8Array) => this.#constant(name, bytes),
     };
-    if (options.countExecutions) this.#counters = this.#constant('execution counters', () => new Uint8Array(CounterBytes));
+    if (options.countExecutions)
+      this.#counters = this.#constant('execution counters', () => new Uint8Array(CounterBytes));
     const core = buildCore(this.layout, inline.handlers, environment, this.#counters);
     const table = new WebAssembly.Table({ element: 'anyfunc', initial: 256 });
     const compile = options.compileCore ?? ((bytes) => new WebAssembly.Module(bytes));
@@ -189,6 +202,15 @@ export class WasmEngineVm implements EngineVm {
         count: this.#view.getUint32(counters + number * 4, true),
       }))
       .sort((a, b) => b.count - a.count);
+  }
+
+  statistics(): EngineStatistics {
+    return {
+      instructions: this.#cpus.reduce((sum, cpu) => sum + Number(cpu.u64(Cpu.Retired)), 0),
+      droppedBlocks: this.caches.droppedBlocks,
+      flushes: this.caches.flushes,
+      forms: this.handlers.numbers.size,
+    };
   }
 
   interruptLine(gsi: number): InterruptLine {
