@@ -7,8 +7,8 @@ import { OpcodeMap, OperandSizeRule, RowPrefix } from '@lodger/vmm/x86/instructi
 import type { InstructionRow } from '@lodger/vmm/x86/instructions/table/notation.js';
 import { OperandMethod, SizeCode } from '@lodger/vmm/x86/instructions/table/operand-spec.js';
 import type { OperandSpec } from '@lodger/vmm/x86/instructions/table/operand-spec.js';
-import { CaseState, pickPlace, Rsp } from './case-state.ts';
-import type { Place } from './case-state.ts';
+import { pickPlace, Rsp } from './case-state.ts';
+import type { CaseState, Place } from './case-state.ts';
 import type { Mode, Variant } from './forms.ts';
 import { FsBase, GsBase, HighAlias } from './harness-layout.ts';
 import type { Random } from './random.ts';

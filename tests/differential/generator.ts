@@ -29,6 +29,8 @@ export interface CaseInfo {
   /** RFLAGS bits, and bits of the x87 status word, that are not compared. */
   readonly ignoredFlags: number;
   readonly ignoredStatus: number;
+  /** The operand is accessed in parts, in an order of the processor's own: CR2 tells the page only. */
+  readonly coarseCr2: boolean;
   /** Segment registers are in the output. */
   readonly savesSegments: boolean;
   readonly ignored: readonly { readonly offset: number; readonly length: number }[];
@@ -44,6 +46,8 @@ export interface Batch {
   /** Contents of the code slots, from slotAddress(0) on. */
   readonly code: Uint8Array;
 }
+
+const InParts = /^(FXSAVE|FXRSTOR|FLDENV|FNSTENV|FRSTOR|FNSAVE)$/;
 
 /** Exceptions are unmasked in so many of a hundred floating-point cases. */
 const UnmaskedPercent = 18;
@@ -128,6 +132,7 @@ function generateCase(form: Form, index: number, slot: number, random: Random, v
       address: places.address,
       ignoredFlags: undefinedFlags(form.row, bits, count),
       ignoredStatus: undefinedConditions(form.row),
+      coarseCr2: InParts.test(form.row.mnemonic),
       savesSegments: builder.savesSegments,
       ignored: builder.ignored,
     };

@@ -14,7 +14,6 @@ import {
   ds,
   eax,
   ecx,
-  edi,
   es,
   fs,
   gpr,

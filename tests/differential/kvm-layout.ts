@@ -12,6 +12,7 @@ export const KvmRequest = {
   CreateVcpu: 0xae41,
   SetUserMemoryRegion: 0x4020ae46,
   Run: 0xae80,
+  GetRegs: 0x8090ae81,
   SetRegs: 0x4090ae82,
   SetSregs: 0x4138ae84,
   SetCpuid2: 0x4008ae90,

@@ -130,12 +130,7 @@ export class KvmTarget implements OracleTarget {
   }
 
   runUntilPortWrite(): number {
-    try {
-      this.#host.ioctl(this.#vcpu, KvmRequest.Run, 0n);
-    } catch (e) {
-      console.log(this.#dump());
-      throw e;
-    }
+    this.#host.ioctl(this.#vcpu, KvmRequest.Run, 0n);
     const reason = this.#run.getUint32(KvmRun.ExitReason, true);
     if (reason === KvmExit.Io && this.#run.getUint8(KvmRun.IoDirection) === IoDirectionOut) {
       return this.#run.getUint16(KvmRun.IoPort, true);
@@ -146,9 +141,8 @@ export class KvmTarget implements OracleTarget {
 
   /** General registers for error messages. */
   #dump(): string {
-    const GetRegs = 0x8090ae81;
     const regs = new Uint8Array(144);
-    this.#host.ioctl(this.#vcpu, GetRegs, regs);
+    this.#host.ioctl(this.#vcpu, KvmRequest.GetRegs, regs);
     const names: (keyof GeneralRegisters)[] = ['rax', 'rbx', 'rcx', 'rdx', 'rsi', 'rdi', 'rsp', 'rbp'];
     const view = new DataView(regs.buffer);
     const low = names.map((name, index) => `${name}=${view.getBigUint64(index * 8, true).toString(16)}`);

@@ -20,6 +20,7 @@ export function normalize(record: DataView, info: CaseInfo): void {
   mask64(OutputFields.FaultRflags, flags | Flag.RF);
   const vector = record.getUint32(OutputFields.Vector, true);
   if (vector !== PageFault) mask64(OutputFields.Cr2, 0);
+  if (info.coarseCr2) record.setUint16(OutputFields.Cr2, record.getUint16(OutputFields.Cr2, true) & 0xf000, true);
   if (vector === NoFault) mask64(OutputFields.FaultRflags, 0);
   normalizeFx(record, info.ignoredStatus);
   if (info.mode !== 64) clearUpperHalves(record);

@@ -29,6 +29,7 @@ const Context = { Rip: 168, Rflags: 176, Cs: 184, Ss: 190, ErrorCode: 192, Vecto
 
 const SupervisorPage = BigInt(Low.Supervisor >> 12);
 const HighSupervisorPage = (HighAlias >> 12n) + SupervisorPage;
+const LastPage = (1n << 35n) - 1n;
 const Origin = 0x40_0000;
 const AltStackSize = 0x10000;
 const Prot = { Read: 1, Write: 2, Execute: 4 } as const;
@@ -174,15 +175,18 @@ export class ProcessTarget implements OracleTarget {
   runUntilPortWrite(): number {
     const result = spawnSync(this.#executable, [this.#memoryPath], { timeout: 20_000 });
     if (result.status === 0) {
-      this.#markSupervisorPage();
+      this.#correctPageFaults();
       return Port.BatchDone;
     }
     if (result.status === 1) return Port.Broken;
     throw new Error(`the harness process ended with status ${result.status}, signal ${result.signal}`);
   }
 
-  /** A supervisor page is missing in a process: its page faults are made protection violations. */
-  #markSupervisorPage(): void {
+  /**
+   * A supervisor page is missing in a process: its page faults are made protection violations. The last page below the
+   * canonical border belongs to the kernel: its page faults are made those of a missing page.
+   */
+  #correctPageFaults(): void {
     const count = new Uint8Array(8);
     this.read(Control.Count, count);
     const output = new Uint8Array(new DataView(count.buffer).getUint32(0, true) * RecordSize);
@@ -191,8 +195,8 @@ export class ProcessTarget implements OracleTarget {
     for (let at = 0; at < output.length; at += RecordSize) {
       const page = view.getBigUint64(at + OutputFields.Cr2, true) >> 12n;
       if (view.getUint32(at + OutputFields.Vector, true) !== PageFault) continue;
-      if (page !== SupervisorPage && page !== HighSupervisorPage) continue;
-      output[at + OutputFields.ErrorCode]! |= 1;
+      if (page === SupervisorPage || page === HighSupervisorPage) output[at + OutputFields.ErrorCode]! |= 1;
+      if (page === LastPage) output[at + OutputFields.ErrorCode]! &= ~1;
     }
     this.write(Low.Output, output);
   }

@@ -471,6 +471,12 @@ export const specialCases: Readonly<Record<string, SpecialCase>> = {
       if (b.row.operands[0]?.method === OperandMethod.Segment) loadSegment.after?.(b);
     },
   },
+  MOVSXD: {
+    before(b) {
+      // With operand size 16 processors differ in how much they read.
+      if (b.variant.operandSize === 16) b.faults = false;
+    },
+  },
   LSS: loadFarPointer,
   LFS: loadFarPointer,
   LGS: loadFarPointer,
