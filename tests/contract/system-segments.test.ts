@@ -111,7 +111,10 @@ describe('limits', () => {
     guest.code(At.Code, 32, (a) => {
       a.mov(eax, Sel.Test).mov(es, ax).mov(ebx, offset);
       const operand = mem({ base: ebx, segment: es, size: bits });
-      if (write) a.db(0x26).op([bits === 8 ? 0xc6 : 0xc7], 0, mem({ base: ebx, size: bits }), { immediate: { value: 1, bytes: bits === 8 ? 1 : 4 } });
+      if (write)
+        a.db(0x26).op([bits === 8 ? 0xc6 : 0xc7], 0, mem({ base: ebx, size: bits }), {
+          immediate: { value: 1, bytes: bits === 8 ? 1 : 4 },
+        });
       else a.op([bits === 8 ? 0x8a : 0x8b], 1, operand, { size: bits });
       finish(a);
     });
