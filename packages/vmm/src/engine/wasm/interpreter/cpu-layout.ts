@@ -162,6 +162,12 @@ export const Cpu = {
 /** What Cpu.Shadow holds back: interrupts, and debug traps too. */
 export const InterruptShadow = { Sti: 1, MovSs: 2 } as const;
 
+/**
+ * Addresses of TLB entries that were filled with translations of non-global pages since the last flush: what a CR3 write
+ * has to empty. When there are more than fit, the whole TLB is looked through.
+ */
+export const LocalFills = { Count: 0x2a00, List: 0x2a04, Capacity: 1024 } as const;
+
 /** Where the TLB banks start, from the state block's start. */
 export const TlbOffset = 0x4000;
 /** Entries in each of a bank's two tables (reads, then writes). */

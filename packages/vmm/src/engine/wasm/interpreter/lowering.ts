@@ -5,16 +5,16 @@
  * conditional branches fall through inside it. An instruction that straddles two pages is a block of its own.
  */
 import type { DecodedInstruction, DecodedOperand, Decoder } from '../../../x86/decode/decoder.ts';
-import { OperandKind, RegisterClass, createDecodedInstruction } from '../../../x86/decode/decoder.ts';
+import { OperandKind, RegisterClass, SegmentRegister, createDecodedInstruction } from '../../../x86/decode/decoder.ts';
 import { allRows } from '../../../x86/instructions/table/rows.ts';
 import { BlockHeader, BlockHeaderSize, ModeKey } from '../softmmu/block-header.ts';
 import type { VmLayout } from '../softmmu/vm-layout.ts';
 import type { AddressForm } from './address-operations.ts';
 import { BranchFlag, FixedHandler, blockBucket } from './core-module.ts';
 import { Cpu, SegmentField, gprOffset, segmentOffset, x87Offset, xmmOffset } from './cpu-layout.ts';
-import { type InstructionForm, formOf, isStringRow } from './form.ts';
+import { formNumber, formOf, isStringRow } from './form.ts';
 import type { HandlerTable } from './handler-table.ts';
-import { Record, RecordSize } from './record.ts';
+import { Record, RecordSize, StackOperand } from './record.ts';
 
 /** Most instructions in a block: Record.Count has 8 bits. */
 const MaxBlockInstructions = 96;
@@ -58,15 +58,18 @@ export class Lowering {
   readonly #target: LoweringTarget;
   readonly #bytes: Uint8Array;
   readonly #view: DataView;
+  readonly #words: Int32Array;
   readonly #straddle = new Uint8Array(32);
   readonly #arenaNext: number[];
   readonly #instruction: DecodedInstruction = createDecodedInstruction(allRows[0]!);
-  readonly #forms = new Map<string, InstructionForm>();
+  /** Handler numbers by form number. */
+  readonly #handlers = new Map<number, number>();
 
   constructor(target: LoweringTarget) {
     this.#target = target;
     this.#bytes = new Uint8Array(target.buffer);
     this.#view = new DataView(target.buffer);
+    this.#words = new Int32Array(target.buffer);
     this.#arenaNext = target.layout.arena.map(({ start }) => start);
   }
 
@@ -83,12 +86,18 @@ export class Lowering {
     const room = BlockHeaderSize + (2 * MaxBlockInstructions + 4) * RecordSize;
     if (header + room > arena.end) return 'arena-full';
     const first = header + BlockHeaderSize;
-    this.#bytes.fill(0, header, header + room);
+    this.#clear(header);
     const emitted = this.#decodeRun(request, first);
     if (typeof emitted !== 'number') return emitted;
     this.#arenaNext[vcpu] = emitted;
     this.#enter(request, header, first, (emitted - first) / RecordSize);
     return first;
+  }
+
+  /** Zeroes 32 bytes: a header or a record. */
+  #clear(at: number): void {
+    const words = this.#words;
+    for (let i = at >> 2; i < (at >> 2) + 8; i++) words[i] = 0;
   }
 
   #secondPage = 0;
@@ -144,6 +153,7 @@ export class Lowering {
   }
 
   #fixed(at: number, handler: number, offset: number, count: number): void {
+    this.#clear(at);
     this.#view.setUint16(at + Record.Handler, handler, true);
     this.#view.setUint16(at + Record.Offset, offset, true);
     this.#bytes[at + Record.Count] = count;
@@ -165,8 +175,7 @@ export class Lowering {
   /** Emits the records of the decoded instruction; undefined when nothing implements it. */
   #emit(at: number, offset: number, count: number, key: number): number | undefined {
     const instruction = this.#instruction;
-    const form = this.#form(instruction, (key & ModeKey.Stack32) !== 0);
-    const handler = this.#target.handlers.handlerOf(form);
+    const handler = this.#form(instruction, (key & ModeKey.Stack32) !== 0);
     if (handler === undefined) return undefined;
     let record = at;
     if (!isStringRow(instruction)) {
@@ -184,15 +193,19 @@ export class Lowering {
     return record + RecordSize;
   }
 
-  #form(instruction: DecodedInstruction, stack32: boolean): InstructionForm {
-    const form = formOf(instruction, stack32);
-    const known = this.#forms.get(form.key);
-    if (known) return known;
-    this.#forms.set(form.key, form);
-    return form;
+  /** The instruction's form with its handler, remembered by form number. */
+  #form(instruction: DecodedInstruction, stack32: boolean): number | undefined {
+    const number = formNumber(instruction, stack32);
+    let handler = this.#handlers.get(number);
+    if (handler === undefined) {
+      handler = this.#target.handlers.handlerOf(formOf(instruction, stack32));
+      if (handler !== undefined) this.#handlers.set(number, handler);
+    }
+    return handler;
   }
 
   #common(record: number, offset: number, count: number): void {
+    this.#clear(record);
     const view = this.#view;
     this.#bytes[record + Record.Length] = this.#instruction.length;
     this.#bytes[record + Record.Count] = count;
@@ -251,6 +264,7 @@ export class Lowering {
           this.#view.setUint32(record + pointers[i]!, this.#registerPointer(operand), true);
           break;
         case OperandKind.Memory:
+          if (operand.segment === SegmentRegister.Ss) this.#bytes[record + Record.Length]! |= StackOperand;
           if (computed) this.#view.setUint16(record + Record.Base, Cpu.EffectiveAddress, true);
           else this.#simpleMemory(record, offset, instruction, operand);
           break;

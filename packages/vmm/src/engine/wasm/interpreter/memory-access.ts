@@ -43,8 +43,12 @@ export function storeRaw(f: FunctionBuilder, host: I32, width: Width, value: I64
 /** CPL-dependent part of the access flags: Access.User at CPL 3. */
 const userFlag = (cpu: I32): I32 => cpu.load32(Cpu.Cpl).eq(3).shl(1);
 
-const accessFlags = (context: AccessContext, write: boolean, stack: boolean): I32 =>
-  userFlag(context.cpu).or((write ? Access.Write : 0) | (stack ? Access.Stack : 0));
+/** `stack` as a value is Access.Stack or 0. */
+const accessFlags = (context: AccessContext, write: boolean, stack: boolean | I32): I32 => {
+  const flags = userFlag(context.cpu);
+  if (typeof stack !== 'boolean') return flags.or(stack).or(write ? Access.Write : 0);
+  return flags.or((write ? Access.Write : 0) | (stack ? Access.Stack : 0));
+};
 
 function leaveOnSlowStatus(context: AccessContext): void {
   const status = context.f.let(context.cpu.load32(Cpu.SlowStatus));
@@ -69,7 +73,7 @@ function probe(
 }
 
 /** Reads `width` bits at a linear address, sign-extended. */
-export function emitLoad(context: AccessContext, linear: Local<I64>, width: Width, stack = false): Local<I64> {
+export function emitLoad(context: AccessContext, linear: Local<I64>, width: Width, stack: boolean | I32 = false): Local<I64> {
   const { f, cpu, mmu } = context;
   const value = f.local('i64');
   probe(
@@ -87,7 +91,7 @@ export function emitLoad(context: AccessContext, linear: Local<I64>, width: Widt
   return value;
 }
 
-export function emitStore(context: AccessContext, linear: Local<I64>, width: Width, value: I64, stack = false): void {
+export function emitStore(context: AccessContext, linear: Local<I64>, width: Width, value: I64, stack: boolean | I32 = false): void {
   const { f, cpu, mmu } = context;
   const named = f.let(value);
   probe(
@@ -108,6 +112,7 @@ export function emitModify(
   context: AccessContext,
   linear: Local<I64>,
   width: Width,
+  stack: boolean | I32 = false,
 ): { value: Local<I64>; host: Local<I32> } {
   const { f, cpu, mmu } = context;
   const value = f.local('i64');
@@ -122,7 +127,7 @@ export function emitModify(
       f.set(value, loadRaw(at, width));
     },
     () => {
-      const slow = f.callValue('i64', mmu.modify, cpu, linear, i32(width / 8), accessFlags(context, true, false));
+      const slow = f.callValue('i64', mmu.modify, cpu, linear, i32(width / 8), accessFlags(context, true, stack));
       leaveOnSlowStatus(context);
       f.set(value, slow.signExtend(width));
       f.set(host, i32(0));
@@ -138,6 +143,7 @@ export function emitModifyWrite(
   host: Local<I32>,
   width: Width,
   value: I64,
+  stack: boolean | I32 = false,
 ): void {
   const { f, cpu, mmu } = context;
   const named = f.let(value);
@@ -145,7 +151,7 @@ export function emitModifyWrite(
     host,
     () => storeRaw(f, host, width, named),
     () => {
-      f.call(mmu.write, cpu, linear, i32(width / 8), accessFlags(context, true, false), named);
+      f.call(mmu.write, cpu, linear, i32(width / 8), accessFlags(context, true, stack), named);
       leaveOnSlowStatus(context);
     },
     true,
@@ -157,12 +163,12 @@ export function emitLoadV128(context: AccessContext, linear: Local<I64>): Local<
 }
 
 /** A pointer to `bytes` readable bytes: the guest's own, or a copy. */
-export function emitReadPointer(context: AccessContext, linear: Local<I64>, bytes: number): Local<I32> {
-  return emitPointer(context, linear, bytes, false);
+export function emitReadPointer(context: AccessContext, linear: Local<I64>, bytes: number, stack: boolean | I32 = false): Local<I32> {
+  return emitPointer(context, linear, bytes, false, stack);
 }
 
-export function emitWritePointer(context: AccessContext, linear: Local<I64>, bytes: number): WritePointer {
-  const pointer = emitPointer(context, linear, bytes, true);
+export function emitWritePointer(context: AccessContext, linear: Local<I64>, bytes: number, stack: boolean | I32 = false): WritePointer {
+  const pointer = emitPointer(context, linear, bytes, true, stack);
   const { f, cpu, mmu } = context;
   return {
     pointer,
@@ -180,7 +186,7 @@ export function emitWritePointer(context: AccessContext, linear: Local<I64>, byt
   };
 }
 
-function emitPointer(context: AccessContext, linear: Local<I64>, bytes: number, write: boolean): Local<I32> {
+function emitPointer(context: AccessContext, linear: Local<I64>, bytes: number, write: boolean, stack: boolean | I32): Local<I32> {
   const { f, cpu, mmu } = context;
   const pointer = f.local('i32');
   probe(
@@ -190,7 +196,7 @@ function emitPointer(context: AccessContext, linear: Local<I64>, bytes: number, 
     write,
     (host) => f.set(pointer, host),
     () => {
-      f.set(pointer, f.callValue('i32', mmu.pointer, cpu, linear, i32(bytes), accessFlags(context, write, false)));
+      f.set(pointer, f.callValue('i32', mmu.pointer, cpu, linear, i32(bytes), accessFlags(context, write, stack)));
       leaveOnSlowStatus(context);
       // A device's bytes behind a single-page access that is not RAM
     },

@@ -27,9 +27,13 @@ export const Record = {
   /** u16, u16: state block offsets */
   Base: 16,
   Index: 18,
-  /** i32: displacement; without a memory operand: u32 pointer to operand 2 when it is a register */
+  /** i32 */
   Displacement: 20,
-  Pointer3: 20,
   /** i64: immediate, sign-extended; of direct branches: target as an offset from the page's RIP */
   Immediate: 24,
+  /** u32: pointer to operand 2 when it is a register: such instructions have no immediate */
+  Pointer3: 24,
 } as const;
+
+/** Bit of Record.Length: the memory operand is in the stack segment. Equal to Access.Stack. */
+export const StackOperand = 16;

@@ -7,7 +7,7 @@
 import type { FunctionBuilder, FunctionRef } from '../encoder/function-builder.ts';
 import type { ModuleBuilder } from '../encoder/module-builder.ts';
 import { type I32, type I64, type Local, i32, i64 } from '../encoder/values.ts';
-import { Cpu, HandlerResult, LoopExit, TlbEntry, TlbTableSize } from '../interpreter/cpu-layout.ts';
+import { Cpu, HandlerResult, LocalFills, LoopExit, TlbEntry, TlbTableSize } from '../interpreter/cpu-layout.ts';
 import { Access } from './access.ts';
 import { WalkResult, definePageWalk } from './page-walk.ts';
 import { SlotField, SlotFlags, SlotSize, VmBlock, VmField, type VmLayout } from './vm-layout.ts';
@@ -150,6 +150,11 @@ function fillTlb(f: FunctionBuilder, cpu: I32, linear: I64, page: I64, host: I32
     f.store64(entry, TlbEntry.Tag, linear.and(-4096n));
     f.store32(entry, TlbEntry.Addend, host.sub(low));
     f.store32(entry, TlbEntry.Page, page.shrU(12).toI32().or(page.toI32().and(WalkResult.Global).shl(30)));
+    f.if(page.toI32().and(WalkResult.Global).eqz(), () => {
+      const count = f.let(cpu.load32(LocalFills.Count));
+      f.if(count.ltU(LocalFills.Capacity), () => f.store32(cpu.add(count.shl(2)), LocalFills.List, entry));
+      f.store32(cpu, LocalFills.Count, count.add(1));
+    });
   });
 }
 
@@ -282,6 +287,15 @@ function definePointer(module: ModuleBuilder, mmu: MmuFunctions): void {
     const isWrite = f.let(access.and(Access.Write));
     const first = f.let(bytesInFirstPage(linear));
     const inFirst = f.let(first.ltU(bytes).select(first, bytes));
+    // Canonical form is checked for all bytes before any page is looked up
+    f.if(first.ltU(bytes), () => {
+      const next = secondPage(f, cpu, linear);
+      const long = cpu.load32(Cpu.Efer).and(1 << 10).ne(0);
+      f.if(long.and(next.shl(16).shrS(16).ne(next)), () => {
+        f.call(mmu.raise, cpu, access.and(Access.Stack).select(i32(12), i32(13)), i32(0));
+        f.return(i32(0));
+      });
+    });
     const host = f.callValue('i32', mmu.resolve, cpu, linear, access, inFirst);
     f.if(cpu.load32(Cpu.SlowStatus), () => f.return(i32(0)));
     f.if(host.ne(0).and(first.geU(bytes)), () => f.return(host));

@@ -1,6 +1,7 @@
 /** Dropping what was cached of translations: TLB entries, the jump cache, decoded blocks. On the vCPU thread. */
 import {
   Cpu,
+  LocalFills,
   TlbBanks,
   TlbBankSize,
   TlbEntries,
@@ -42,18 +43,39 @@ export class TranslationCaches {
       this.#bytes.fill(0, cpu + TlbOffset, cpu + TlbOffset + TlbBanks * TlbBankSize);
       for (let table = 0; table < 2 * TlbBanks; table++) this.#emptySlotZero(cpu + TlbOffset + table * TlbTableSize);
     } else {
-      const words = this.#words;
-      for (let table = 0; table < 2 * TlbBanks; table++) {
-        const start = cpu + TlbOffset + table * TlbTableSize;
-        for (let entry = start >> 2, end = (start + TlbTableSize) >> 2; entry < end; entry += TlbEntrySize >> 2) {
-          if ((words[entry + (TlbEntry.Page >> 2)]! & GlobalBit) !== 0) continue;
-          words[entry] = 0;
-          words[entry + 1] = 0;
-        }
-        if ((words[(start + TlbEntry.Page) >> 2]! & GlobalBit) === 0) this.#emptySlotZero(start);
-      }
+      this.#flushLocal(cpu);
     }
+    this.#words[(cpu + LocalFills.Count) >> 2] = 0;
     this.forgetJumps(cpu);
+  }
+
+  #flushLocal(cpu: number): void {
+    const words = this.#words;
+    const count = words[(cpu + LocalFills.Count) >> 2]!;
+    if (count > LocalFills.Capacity) {
+      this.#flushLocalByLooking(cpu);
+      return;
+    }
+    const list = (cpu + LocalFills.List) >> 2;
+    for (let i = list; i < list + count; i++) {
+      const entry = words[i]! >>> 2;
+      // The slot may hold a global page's translation by now
+      if ((words[entry + (TlbEntry.Page >> 2)]! & GlobalBit) === 0) this.#emptySlot(cpu, entry * 4);
+    }
+  }
+
+  #flushLocalByLooking(cpu: number): void {
+    const words = this.#words;
+    const start = cpu + TlbOffset;
+    for (let entry = start; entry < start + TlbBanks * TlbBankSize; entry += TlbEntrySize) {
+      if ((words[(entry + TlbEntry.Page) >> 2]! & GlobalBit) === 0) this.#emptySlot(cpu, entry);
+    }
+  }
+
+  #emptySlot(cpu: number, entry: number): void {
+    const isSlotZero = ((entry - cpu - TlbOffset) & (TlbTableSize - 1)) === 0;
+    this.#words[entry >> 2] = isSlotZero ? SlotZeroEmpty : 0;
+    this.#words[(entry >> 2) + 1] = 0;
   }
 
   #emptySlotZero(table: number): void {
