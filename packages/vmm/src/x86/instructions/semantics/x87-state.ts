@@ -78,12 +78,15 @@ export const Ext = {
   IndefiniteSignExponent: 0xffff,
 } as const;
 
-/** Slots of 16 bytes in the scratch page: the memory operand as an 80-bit value, a result, and spare ones. */
+/**
+ * Slots of 16 bytes: the memory operand as an 80-bit value, a result, and spare ones. Not in the scratch page, where memory
+ * operands are that straddle pages.
+ */
 export const Slot = {
-  Memory: Cpu.ScratchPage,
-  Result: Cpu.ScratchPage + 0x10,
-  Spare: Cpu.ScratchPage + 0x20,
-  Spare2: Cpu.ScratchPage + 0x30,
+  Memory: Cpu.Scratch0,
+  Result: Cpu.Scratch0 + 0x10,
+  Spare: Cpu.Scratch0 + 0x20,
+  Spare2: Cpu.Scratch0 + 0x30,
 } as const;
 /** Stands for {@link Slot.Memory} where the number of a stack register is expected. */
 export const MemoryOperand = 8;
