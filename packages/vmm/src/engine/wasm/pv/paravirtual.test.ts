@@ -6,6 +6,7 @@ import { SharedGuestMemory } from '../shared-memory.ts';
 import { vmLayout } from '../softmmu/vm-layout.ts';
 import { ClockFeatures, KvmFeature, KvmMsr } from './kvm-interface.ts';
 import { Paravirtual } from './paravirtual.ts';
+import { RunAccounting } from './run-accounting.ts';
 
 const RamSize = 1 << 20;
 const Boot = 1_700_000_000n * 1_000_000_000n + 123n;
@@ -175,4 +176,29 @@ test('a restored machine goes on at the system time where it was saved', () => {
   assert.deepEqual(guestTime(0x1000, 1_000n).nanoseconds, 7_000_000_000n);
   assert.equal(guestTime(0x1000, 1_000n).flags, 3);
   assert.throws(() => restored.restore({ version: 2 }), /version 2/);
+});
+
+test('a vCPU that waits while another one runs is robbed; a halted one is not', () => {
+  pv.writeMsr(0, KvmMsr.StealTime, 0x3001n);
+  pv.writeMsr(1, KvmMsr.StealTime, 0x3041n);
+  const accounting = new RunAccounting(pv.stealTime, clock, 2);
+  const run = (vcpu: number, nanoseconds: number, runnable: boolean): void => {
+    accounting.started(vcpu);
+    clock.advance(nanoseconds);
+    accounting.stopped(vcpu, runnable);
+  };
+  const steal = (vcpu: number): bigint => memory.readU64(gpa(0x3000 + vcpu * 0x40))!;
+  const preempted = (vcpu: number): number => memory.readU8(gpa(0x3010 + vcpu * 0x40))!;
+  run(0, 100, true);
+  clock.advance(1000); // an exit is handled: nobody's time
+  run(0, 100, true);
+  assert.deepEqual([preempted(0), preempted(1)], [0, 0]);
+  accounting.started(1);
+  assert.deepEqual([preempted(0), preempted(1)], [1, 0]);
+  clock.advance(300);
+  accounting.stopped(1, false);
+  run(0, 700, true);
+  assert.deepEqual([steal(0), preempted(0)], [300n, 0]);
+  accounting.started(1);
+  assert.equal(steal(1), 0n);
 });

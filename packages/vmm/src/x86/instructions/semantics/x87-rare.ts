@@ -176,7 +176,8 @@ function nanResult(a: Value, b?: Value): Result | undefined {
   const nans = operands.filter(isNan);
   if (nans.length === 0) return undefined;
   const flags = nans.some(isSignaling) ? Status.Invalid : 0;
-  let [chosen, other] = [nans[0]!, nans[1]];
+  let chosen = nans[0]!;
+  const other = nans[1];
   if (other) {
     const same = chosen.significand === other.significand;
     const prefer = same ? other.sign < chosen.sign : other.significand > chosen.significand;
