@@ -150,9 +150,10 @@ export class WasmEngineVm implements EngineVm {
       env: {
         memory,
         handlers: table,
-        codeWritten: (_cpu: number, host: number, size: number) => this.#codeWritten(host, size),
+        // Addresses come as signed 32-bit numbers
+        codeWritten: (_cpu: number, host: number, size: number) => this.#codeWritten(host >>> 0, size),
         rare: rare.call,
-        decode: (cpu: number, host: number) => this.#decode(cpu, host),
+        decode: (cpu: number, host: number) => this.#decode(cpu, host >>> 0),
         legacyEvent: (cpu: number, vector: number, kind: number) => legacyEvent(this.#cpuAt(cpu), vector, kind),
       },
     });
@@ -280,7 +281,8 @@ export class WasmEngineVm implements EngineVm {
       idOf: (cpu) => this.#cpus.indexOf(cpu),
       flushTlb: (cpu, global) => this.caches.flushTlb(cpu.at, global),
       flushPage: (cpu, linear) => this.caches.flushPage(cpu.at, linear),
-      modeChanged: () => {},
+      // Also MOV to debug registers: pages with data breakpoints must leave the TLB
+      modeChanged: (cpu) => this.caches.flushTlb(cpu.at, true),
       readCr8: (cpu) => this.irqchip.cr8(this.#cpus.indexOf(cpu)),
       writeCr8: (cpu, value) => void this.irqchip.setCr8(this.#cpus.indexOf(cpu), value),
       cpuid: (cpu, leaf, subleaf) => this.#model.cpuid(cpu, this.#cpus.indexOf(cpu), leaf, subleaf),
@@ -333,7 +335,7 @@ export class WasmEngineVm implements EngineVm {
     const access = Access.Execute | (cpu.u32(Cpu.ModeKey) & ModeKey.User ? Access.User : 0);
     const page = this.core.walk(cpu.at, BigInt.asIntN(64, canonical), access);
     if (page === -1n) return 0;
-    const host = this.core.hostOf(BigInt.asUintN(64, page) & ~0xfffn);
+    const host = this.core.hostOf(BigInt.asUintN(64, page) & ~0xfffn) >>> 0;
     if (host === 0) cpu.raise(6);
     return host;
   }

@@ -125,15 +125,13 @@ export const Cpu = {
   /** u32: accesses of the current instruction that the replay log holds / that were replayed so far. */
   ReplayCount: 0x728,
   ReplayNext: 0x72c,
-  /** Values of replayed reads: 32 slots of 8 bytes. */
-  ReplayValues: 0x740,
   /** u32: 1 while an exception is being delivered, for double-fault detection: 0 none, 1 benign, 2 contributory, 3 page fault, 4 double. */
   DeliveryClass: 0x730,
   /** u32: 1 when the exit is a logged access of an instruction that runs again; 0 for IN and OUT. */
   ExitReplayed: 0x738,
   /** u32: 1 from an NMI to the next IRET. */
   NmiMasked: 0x73c,
-  /** u32: vector + 1 of the instruction-level event kept from #DB traps (single-step) */
+  /** u32: 1 while the instruction that is stepped still ends in a single-step trap: events and SYSCALL take it back. */
   PendingDebug: 0x734,
 
   /** u32: HandlerResult that a slow memory path wants, 0 when it succeeded. */
@@ -168,6 +166,9 @@ export const InterruptShadow = { Sti: 1, MovSs: 2 } as const;
  */
 export const LocalFills = { Count: 0x2a00, List: 0x2a04, Capacity: 1024 } as const;
 
+/** Values of the replayed accesses of an instruction, 8 bytes each (writes: 0). The longest are those of XSAVE and ENTER. */
+export const ReplayLog = { Values: 0x3a80, Capacity: 128 } as const;
+
 /** Where the TLB banks start, from the state block's start. */
 export const TlbOffset = 0x4000;
 /** Entries in each of a bank's two tables (reads, then writes). */
@@ -192,10 +193,10 @@ export const JumpCacheOffset = TlbOffset + TlbBanks * TlbBankSize;
 export const JumpCacheEntries = 4096;
 export const JumpCacheEntrySize = 16;
 export const JumpCacheEntry = {
-  /** i64: linear address XOR (mode key << 52) */
+  /** i64: linear address */
   Tag: 0,
-  /** u32 */
-  Generation: 8,
+  /** u32: generation, and in the low ModeKey.Bits bits the mode key */
+  Stamp: 8,
   /** u32: first record of the block */
   Block: 12,
 } as const;

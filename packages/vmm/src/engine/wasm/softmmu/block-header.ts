@@ -29,4 +29,6 @@ export const ModeKey = {
   User: 8,
   /** One instruction a block, for single-stepping and replayed accesses. */
   Step: 16,
+  /** Number of bits of a key. */
+  Bits: 5,
 } as const;

@@ -7,7 +7,7 @@
 import type { FunctionBuilder, FunctionRef } from '../encoder/function-builder.ts';
 import type { ModuleBuilder } from '../encoder/module-builder.ts';
 import { type I32, type I64, type Local, i32, i64 } from '../encoder/values.ts';
-import { Cpu, HandlerResult, LocalFills, LoopExit, TlbEntry, TlbTableSize } from '../interpreter/cpu-layout.ts';
+import { Cpu, HandlerResult, LocalFills, LoopExit, ReplayLog, TlbEntry, TlbTableSize } from '../interpreter/cpu-layout.ts';
 import { Access } from './access.ts';
 import { WalkResult, definePageWalk } from './page-walk.ts';
 import { SlotField, SlotFlags, SlotSize, VmBlock, VmField, type VmLayout } from './vm-layout.ts';
@@ -134,11 +134,41 @@ function defineResolve(module: ModuleBuilder, mmu: MmuFunctions, layout: VmLayou
           f.return(host);
         });
       });
+      f.unlikely(cpu.load32(Cpu.Dr7).and(DebugEnables).ne(0), () => watch(f, cpu, linear, size, isWrite, host));
       f.if(access.and(Access.System).eqz(), () => fillTlb(f, cpu, linear, page, host, isWrite));
       f.return(host);
     });
     f.return(i32(0));
   });
+}
+
+/** L0 G0 to L3 G3 of DR7. */
+const DebugEnables = 0xff;
+
+/**
+ * Data breakpoints (SDM Vol. 3B "Data Breakpoint Exception Condition"): notes those that the access touches in
+ * Cpu.PendingDebug and returns `host`, uncached, when one is on its page. TLBs are empty of such pages: MOV to DR flushes.
+ */
+function watch(f: FunctionBuilder, cpu: I32, linear: I64, size: I32, isWrite: I32, host: I32): void {
+  const dr7 = f.let(cpu.load32(Cpu.Dr7));
+  const watched = f.let(i32(0));
+  for (let i = 0; i < 4; i++) {
+    const type = dr7.shrU(16 + 4 * i).and(3);
+    // 1: writes; 3: reads and writes. 0 and 2 are instruction and I/O breakpoints
+    f.if(dr7.shrU(2 * i).and(3).ne(0).and(type.and(1)), () => {
+      const encodedLength = f.let(dr7.shrU(18 + 4 * i).and(3));
+      const length = f.let(encodedLength.eq(2).select(i64(8), encodedLength.toI64u().add(1)));
+      const start = f.let(cpu.load64(Cpu.Dr + 8 * i).and(length.sub(1).xor(-1)));
+      f.if(start.xor(linear).and(-4096n).eqz(), () => {
+        f.set(watched, i32(1));
+        const overlaps = linear.ltU(start.add(length)).and(start.ltU(linear.add(size.toI64u())));
+        f.if(overlaps.and(type.eq(3).or(isWrite.ne(0))), () => {
+          f.store32(cpu, Cpu.PendingDebug, cpu.load32(Cpu.PendingDebug).or(1 << i));
+        });
+      });
+    });
+  }
+  f.if(watched, () => f.return(host));
 }
 
 /** Enters the page into the current bank: reads into the read table, writes into the write table. */
@@ -395,7 +425,7 @@ function defineDevice(module: ModuleBuilder, mmu: MmuFunctions): void {
     f.if(next.ltU(cpu.load32(Cpu.ReplayCount)), () => {
       f.store32(cpu, Cpu.ReplayNext, next.add(1));
       f.store32(cpu, Cpu.SlowStatus, 0);
-      f.return(cpu.add(next.and(31).shl(3)).load64(Cpu.ReplayValues));
+      f.return(cpu.add(next.and(ReplayLog.Capacity - 1).shl(3)).load64(ReplayLog.Values));
     });
     f.store32(cpu, Cpu.ExitKind, f.param('i32', 1));
     f.store32(cpu, Cpu.ExitReplayed, 1);

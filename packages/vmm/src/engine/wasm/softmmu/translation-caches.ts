@@ -1,6 +1,9 @@
 /** Dropping what was cached of translations: TLB entries, the jump cache, decoded blocks. On the vCPU thread. */
 import {
   Cpu,
+  JumpCacheEntries,
+  JumpCacheEntrySize,
+  JumpCacheOffset,
   LocalFills,
   TlbBanks,
   TlbBankSize,
@@ -12,13 +15,14 @@ import {
 } from '../interpreter/cpu-layout.ts';
 import { FixedHandler, blockBucket } from '../interpreter/core-module.ts';
 import { Record, RecordSize } from '../interpreter/record.ts';
-import { BlockHeader, BlockHeaderSize } from './block-header.ts';
-import { BlockHashBuckets, VmBlock, VmField, type VmLayout } from './vm-layout.ts';
+import { BlockHeader, BlockHeaderSize, ModeKey } from './block-header.ts';
+import { BlockHashBuckets, StaleRequest, VmBlock, VmField, type VmLayout } from './vm-layout.ts';
 
 /** Bit 31 of TlbEntry.Page. */
 const GlobalBit = 0x8000_0000 | 0;
 /** A tag that never matches in slot 0: it belongs to slot 1. Elsewhere 0 does, which belongs to slot 0. */
 const SlotZeroEmpty = 1 << 12;
+const LastGeneration = 0xffff_ffff >>> ModeKey.Bits;
 
 export class TranslationCaches {
   readonly #layout: VmLayout;
@@ -98,7 +102,12 @@ export class TranslationCaches {
 
   /** Linear addresses may mean other blocks now. */
   forgetJumps(cpu: number): void {
-    this.#view.setUint32(cpu + Cpu.JumpGeneration, this.#view.getUint32(cpu + Cpu.JumpGeneration, true) + 1, true);
+    const at = (cpu + Cpu.JumpGeneration) >> 2;
+    const generation = (this.#words[at]! + 1) & LastGeneration;
+    this.#words[at] = generation;
+    const start = cpu + JumpCacheOffset;
+    // Entries of the generations of long ago would count again
+    if (generation === 0) this.#bytes.fill(0xff, start, start + JumpCacheEntries * JumpCacheEntrySize);
   }
 
   /** Writes to a RAM page must take the slow path from now on: its cached write translations go. */
@@ -160,14 +169,15 @@ export class TranslationCaches {
   /** Pages that other threads wrote to (SharedGuestMemory). */
   dropStale(): void {
     const pending = (VmBlock + VmField.StalePending) >> 2;
-    if (Atomics.load(this.#words, pending) === 0) return;
+    if (Atomics.load(this.#words, pending) === StaleRequest.None) return;
+    Atomics.store(this.#words, pending, StaleRequest.Looking);
     const first = this.#layout.staleCode >> 2;
     const pages = this.#layout.ramSize / 4096;
     for (let page = 0; page < pages; page++) {
       if (this.#words[first + page] !== 0 && Atomics.exchange(this.#words, first + page, 0) !== 0) this.dropCode(page);
     }
-    Atomics.store(this.#words, pending, 0);
-    Atomics.notify(this.#words, pending);
+    const before = Atomics.compareExchange(this.#words, pending, StaleRequest.Looking, StaleRequest.None);
+    if (before === StaleRequest.Looking) Atomics.notify(this.#words, pending);
   }
 
   /** Forgets all blocks of all vCPUs: the arenas start over. */

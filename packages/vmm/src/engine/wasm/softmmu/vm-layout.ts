@@ -15,7 +15,7 @@ export const VmField = {
   SlotCount: 0,
   /** i32: 1 when some thread wants the vCPU thread's attention; futex word. */
   Attention: 0x40,
-  /** i32: 1 while StaleCode has bits that the vCPU thread has not looked at; futex word for those who wait for it. */
+  /** i32: StaleRequest; futex word for those who wait. */
   StalePending: 0x48,
   /** 64 slots of 32 bytes (SlotField). */
   Slots: 0x100,
@@ -36,6 +36,14 @@ export const SlotField = {
   Flags: 20,
 } as const;
 export const SlotFlags = { ReadOnly: 1 } as const;
+
+/** Whether `staleCode` has pages that the vCPU thread has not looked at. */
+export const StaleRequest = {
+  None: 0,
+  Asked: 1,
+  /** The vCPU thread is looking; a new request makes it Asked again. */
+  Looking: 2,
+} as const;
 
 /** Buckets of the physical block hash of a vCPU. */
 export const BlockHashBuckets = 1 << 16;
