@@ -6,7 +6,7 @@
  */
 import type { GuestPhysicalAddress } from '../../memory/address.ts';
 import type { GuestMemory, MemoryRange } from '../../memory/guest-memory.ts';
-import { VmBlock, VmField, type VmLayout } from './softmmu/vm-layout.ts';
+import { StaleRequest, VmBlock, VmField, type VmLayout } from './softmmu/vm-layout.ts';
 
 /** RAM as slots: guest-physical range and where it is in the shared memory. Plain data: can be sent to other threads. */
 export interface RamRange extends MemoryRange {
@@ -122,12 +122,14 @@ export class SharedGuestMemory implements GuestMemory {
   #askToDrop(): void {
     const pending = (VmBlock + VmField.StalePending) >> 2;
     const attention = (VmBlock + VmField.Attention) >> 2;
-    Atomics.store(this.#words, pending, 1);
+    Atomics.store(this.#words, pending, StaleRequest.Asked);
     Atomics.store(this.#words, attention, 1);
     Atomics.notify(this.#words, attention);
     // Bounded: a vCPU thread that ended will not answer
-    for (let tries = 0; tries < 100 && Atomics.load(this.#words, pending) === 1; tries++) {
-      Atomics.wait(this.#words, pending, 1, StaleWait);
+    for (let tries = 0; tries < 100; tries++) {
+      const state = Atomics.load(this.#words, pending);
+      if (state === StaleRequest.None) return;
+      Atomics.wait(this.#words, pending, state, StaleWait);
     }
   }
 

@@ -3,6 +3,7 @@ import type { LocalApic } from '../../interrupts/local-apic.ts';
 import type { FpuState, GeneralRegisters, Segment, SystemRegisters, VcpuState } from '../state.ts';
 import { Cpu, SegmentIndex, gprOffset, x87Offset, xmmOffset } from './interpreter/cpu-layout.ts';
 import { SegmentAttribute } from './interpreter/mode.ts';
+import { updateSimdDisabled } from './rare/mode-bits.ts';
 import type { RareCpu, SegmentCache } from './rare/rare-cpu.ts';
 
 const RegisterNames = [
@@ -62,10 +63,16 @@ export function initState(cpu: RareCpu): void {
   for (const field of [Cpu.FpuStatus, Cpu.FpuTags, Cpu.FpuTop, Cpu.FpuLastOpcode]) cpu.setU32(field, 0);
   cpu.setU32(Cpu.Mxcsr, 0x1f80);
   cpu.setU32(Cpu.Cpl, 0);
-  for (const field of [Cpu.Shadow, Cpu.InterruptWindow, Cpu.ReplayCount, Cpu.DeliveryClass, Cpu.NmiMasked]) {
+  for (const field of [Cpu.Shadow, Cpu.NmiMasked]) cpu.setU32(field, 0);
+  forgetProgress(cpu);
+}
+
+/** What the engine keeps of an instruction or event on the way; and what follows from the registers. */
+function forgetProgress(cpu: RareCpu): void {
+  for (const field of [Cpu.InterruptWindow, Cpu.ReplayCount, Cpu.DeliveryClass, Cpu.PendingDebug, Cpu.ModeKey]) {
     cpu.setU32(field, 0);
   }
-  cpu.setU32(Cpu.ModeKey, 0);
+  updateSimdDisabled(cpu);
   cpu.updateMode();
 }
 
@@ -201,9 +208,7 @@ export function loadState(cpu: RareCpu, apic: LocalApic, state: VcpuState): void
   // CPL is SS.DPL (SDM Vol. 3A "Privilege Levels"); real mode runs at 0, virtual-8086 mode at 3
   const protectedMode = (Number(sregs.cr0) & 1) !== 0;
   cpu.setU32(Cpu.Cpl, !protectedMode ? 0 : cpu.virtual8086 ? 3 : sregs.ss.dpl);
-  cpu.setU32(Cpu.ModeKey, 0);
-  cpu.setU32(Cpu.ReplayCount, 0);
-  cpu.updateMode();
+  forgetProgress(cpu);
 }
 
 function loadFpu(cpu: RareCpu, fpu: FpuState): void {

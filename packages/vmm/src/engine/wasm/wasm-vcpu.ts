@@ -8,7 +8,7 @@ import type { VcpuExit } from '../exit.ts';
 import type { VcpuState } from '../state.ts';
 import type { CoreExports } from './interpreter/core-module.ts';
 import { FixedHandler } from './interpreter/core-module.ts';
-import { Cpu, InterruptShadow, LoopExit } from './interpreter/cpu-layout.ts';
+import { Cpu, InterruptShadow, LoopExit, ReplayLog } from './interpreter/cpu-layout.ts';
 import { EventKind } from './interpreter/events.ts';
 import { Rflag } from './interpreter/lazy-flags.ts';
 import { Record } from './interpreter/record.ts';
@@ -16,8 +16,10 @@ import type { RareCpu } from './rare/rare-cpu.ts';
 import { ModeKey } from './softmmu/block-header.ts';
 import { initState, loadState, saveState } from './vcpu-state.ts';
 
-/** Instructions between looks at events: about 0.1 ms. */
+/** Instructions of one `run()` before it comes back: about 0.1 ms. */
 const SliceInstructions = 10_000;
+/** What an exit that is answered here, or a single step, counts as: a guest that polls must not keep the thread. */
+const RoundTripInstructions = 100;
 const NmiVector = 2;
 const DebugVector = 1;
 /** DR6.BS (SDM Vol. 3B "Debug Status Register (DR6)"). */
@@ -34,6 +36,8 @@ export interface VcpuHost {
   flushTranslations(cpu: number): void;
   /** Writes steal time and the like before the guest goes on. */
   beforeRun(id: number): void;
+  /** `wantsMore`: the vCPU is runnable, so that time until its next run is stolen from it. */
+  afterRun(id: number, wantsMore: boolean): void;
 }
 
 type MpState = VcpuState['mpState'];
@@ -51,6 +55,10 @@ export class WasmVcpu implements Vcpu {
   #sipiVector = -1;
   #kicked = false;
   #pending: Pending;
+  /** Instructions that the current `run()` may still take. */
+  #quota = 0;
+  /** An event of a loaded state that was about to be delivered. */
+  #injected: (() => number) | undefined;
   readonly #exits = createExits();
 
   constructor(id: number, cpu: RareCpu, host: VcpuHost) {
@@ -89,18 +97,39 @@ export class WasmVcpu implements Vcpu {
     this.#startUp();
     if (this.#mpState === 'uninitialized' || this.#mpState === 'init-received') return this.#exits.halt;
     this.#host.beforeRun(this.id);
+    this.#quota = SliceInstructions;
+    const exit = this.#runUntilExit();
+    this.#host.afterRun(this.id, this.#mpState === 'runnable');
+    return exit;
+  }
+
+  #runUntilExit(): VcpuExit {
     for (;;) {
+      if (this.#tooManyAccesses) return tooManyAccesses;
       this.#host.dropStale();
-      if (this.#kicked) {
-        this.#kicked = false;
-        return this.#exits.interrupted;
+      // An instruction whose device accesses were answered in part is completed first
+      if (!this.#replaying) {
+        if (this.#kicked || this.#quota <= 0) {
+          this.#kicked = false;
+          return this.#exits.interrupted;
+        }
+        if (!this.#takeEvents()) return this.#exits.shutdown;
+        if (this.#mpState === 'halted') return this.#exits.halt;
       }
-      if (!this.#takeEvents()) return this.#exits.shutdown;
-      if (this.#mpState === 'halted') return this.#exits.halt;
-      const exit = this.#step ? this.#runStep() : this.#runSlice();
-      const result = this.#handle(exit);
+      const result = this.#go();
       if (result) return result;
     }
+  }
+
+  /** A slice or a step. Undefined to go on. */
+  #go(): VcpuExit | undefined {
+    const before = this.cpu.u32(Cpu.Retired);
+    const stepped = this.#step;
+    const exit = stepped ? this.#runStep() : this.#runSlice();
+    const retired = (this.cpu.u32(Cpu.Retired) - before) >>> 0;
+    this.#quota -= retired + RoundTripInstructions;
+    if (exit === LoopExit.Budget && !stepped) this.#quota = 0;
+    return this.#handle(exit);
   }
 
   state(): VcpuState {
@@ -116,6 +145,11 @@ export class WasmVcpu implements Vcpu {
     this.#nmiPending = state.events.nmi.pending;
     this.cpu.setU32(Cpu.NmiMasked, state.events.nmi.masked ? 1 : 0);
     this.#pending = undefined;
+    this.#initPending = false;
+    this.#sipiVector = -1;
+    this.#tripleFault = false;
+    this.#tooManyAccesses = false;
+    this.#injected = injection(this.cpu, this.#host.core, state.events);
     this.#host.flushTranslations(this.cpu.at);
   }
 
@@ -142,6 +176,7 @@ export class WasmVcpu implements Vcpu {
       this.#host.flushTranslations(this.cpu.at);
       this.#nmiPending = false;
       this.#pending = undefined;
+      this.#injected = undefined;
       // The bootstrap processor starts at the reset vector at once
       this.#mpState = this.id === 0 ? 'runnable' : 'init-received';
     }
@@ -165,7 +200,11 @@ export class WasmVcpu implements Vcpu {
   #takeEvents(): boolean {
     const { irqchip, core } = this.#host;
     const { cpu } = this;
-    if (this.#replaying) return true;
+    if (this.#injected) {
+      const inject = this.#injected;
+      this.#injected = undefined;
+      if (inject() !== 0) return false;
+    }
     if (this.#nmiTakeable && !this.#shadowed) {
       this.#nmiPending = false;
       cpu.setU32(Cpu.NmiMasked, 1);
@@ -181,7 +220,7 @@ export class WasmVcpu implements Vcpu {
       }
       waits = irqchip.pendingInterrupt(this.id);
     }
-    cpu.setU32(Cpu.InterruptWindow, waits || this.#nmiPending ? 1 : 0);
+    cpu.setU32(Cpu.InterruptWindow, (waits ? 1 : 0) | (this.#nmiPending ? 2 : 0));
     return true;
   }
 
@@ -201,7 +240,7 @@ export class WasmVcpu implements Vcpu {
   #runSlice(): LoopExit {
     const { cpu } = this;
     cpu.setU32(Cpu.Shadow, 0);
-    const budget = this.#host.attentionWanted() ? 1 : SliceInstructions;
+    const budget = this.#host.attentionWanted() ? 1 : this.#quota;
     cpu.setU32(Cpu.Budget, budget);
     return this.#host.core.run(cpu.at, budget) as LoopExit;
   }
@@ -212,25 +251,29 @@ export class WasmVcpu implements Vcpu {
     const { core } = this.#host;
     if (this.#instructionBreakpoint()) return LoopExit.Budget;
     const trapped = (cpu.u32(Cpu.Rflags) & Rflag.Trap) !== 0;
+    cpu.setU32(Cpu.PendingDebug, trapped ? 1 : 0);
     const before = cpu.u64(Cpu.Retired);
     cpu.setU32(Cpu.ModeKey, cpu.u32(Cpu.ModeKey) | ModeKey.Step);
+    // What waits was looked at just now: the shadow of STI or MOV SS lets this instruction go first
+    cpu.setU32(Cpu.InterruptWindow, 0);
     cpu.setU32(Cpu.ReplayNext, 0);
     cpu.setU32(Cpu.Budget, 0);
-    cpu.setU32(Cpu.FaultVector, 0xff);
     cpu.setU32(Cpu.Shadow, 0);
     // The resume flag covers one instruction
     const resume = (cpu.u32(Cpu.Rflags) & Rflag.Resume) !== 0;
     const exit = core.run(cpu.at, 0) as LoopExit;
     cpu.setU32(Cpu.ModeKey, cpu.u32(Cpu.ModeKey) & ~ModeKey.Step);
     if (resume) cpu.setU32(Cpu.Rflags, cpu.u32(Cpu.Rflags) & ~Rflag.Resume);
-    const device = exit === LoopExit.MmioRead || exit === LoopExit.MmioWrite;
-    const faulted = cpu.u32(Cpu.FaultVector) !== 0xff;
-    if (!device && !this.#isReplayedPort(exit)) cpu.setU32(Cpu.ReplayCount, 0);
+    if (exit === LoopExit.MmioRead || exit === LoopExit.MmioWrite || this.#isReplayedPort(exit)) return exit;
+    cpu.setU32(Cpu.ReplayCount, 0);
     const heldBack = this.#shadowed && cpu.u32(Cpu.Shadow) === InterruptShadow.MovSs;
-    if (trapped && !device && !faulted && !heldBack && cpu.u64(Cpu.Retired) !== before) {
-      this.#raiseDebug(Dr6SingleStep);
-    }
-    return exit;
+    const touched = BigInt(cpu.u32(Cpu.TouchedBreakpoints));
+    cpu.setU32(Cpu.TouchedBreakpoints, 0);
+    const stepped = cpu.u32(Cpu.PendingDebug) !== 0 && cpu.u64(Cpu.Retired) !== before ? Dr6SingleStep : 0n;
+    if ((stepped | touched) === 0n || heldBack) return exit;
+    this.#raiseDebug(stepped | touched);
+    // A debug exception ends HLT at once
+    return exit === LoopExit.Halt ? LoopExit.Budget : exit;
   }
 
   #isReplayedPort(exit: LoopExit): boolean {
@@ -242,7 +285,7 @@ export class WasmVcpu implements Vcpu {
     return this.cpu.u32(Cpu.ExitReplayed) !== 0;
   }
 
-  /** DR0 to DR3 as instruction breakpoints; data breakpoints are not implemented (docs/deviations.md). */
+  /** DR0 to DR3 as instruction breakpoints. */
   #instructionBreakpoint(): boolean {
     const { cpu } = this;
     const dr7 = cpu.u32(Cpu.Dr7);
@@ -279,7 +322,6 @@ export class WasmVcpu implements Vcpu {
     }
     switch (exit) {
       case LoopExit.Budget:
-        return this.#step ? undefined : this.#exits.interrupted;
       case LoopExit.InterruptWindow:
         return undefined;
       case LoopExit.PioRead:
@@ -383,10 +425,34 @@ export class WasmVcpu implements Vcpu {
   /** Adds to the replay log of the instruction that runs again. */
   #log(value: bigint): void {
     const { cpu } = this;
-    const count = cpu.u32(Cpu.ReplayCount) & 31;
-    cpu.setU64(Cpu.ReplayValues + 8 * count, BigInt.asUintN(64, value));
+    const count = cpu.u32(Cpu.ReplayCount);
+    this.#tooManyAccesses = count === ReplayLog.Capacity;
+    if (this.#tooManyAccesses) return;
+    cpu.setU64(ReplayLog.Values + 8 * count, BigInt.asUintN(64, value));
     cpu.setU32(Cpu.ReplayCount, count + 1);
   }
+
+  #tooManyAccesses = false;
+}
+
+const tooManyAccesses: VcpuExit = {
+  kind: 'failure',
+  reason: `an instruction makes more than ${ReplayLog.Capacity} device accesses`,
+};
+
+/** What delivers the event that a saved state was about to deliver, if any. */
+function injection(cpu: RareCpu, core: CoreExports, events: VcpuState['events']): (() => number) | undefined {
+  const { exception, interrupt } = events;
+  if (exception) {
+    return () => {
+      core.raise(cpu.at, exception.vector, exception.errorCode ?? 0);
+      cpu.setU32(Cpu.FaultHasError, exception.errorCode === undefined ? 0 : 1);
+      return core.deliver(cpu.at);
+    };
+  }
+  if (!interrupt) return undefined;
+  const kind = interrupt.soft ? EventKind.Software : EventKind.External;
+  return () => core.interrupt(cpu.at, interrupt.vector, kind);
 }
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };

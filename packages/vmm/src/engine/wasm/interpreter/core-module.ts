@@ -166,13 +166,12 @@ function defineLookup(module: ModuleBuilder, layout: VmLayout, mmu: MmuFunctions
       f.set(linear, rip.add(cpu.load64(cs + SegmentField.Base)).and(0xffff_ffffn));
     });
     f.store64(cpu, Cpu.RipPage, rip.sub(linear.and(0xfff)));
-    const tag = f.let(jumpTag(linear, key));
     const entry = f.let(jumpEntry(cpu, linear));
     const cached = f.let(entry.load32(JumpCacheEntry.Block));
     const hit = entry
       .load64(JumpCacheEntry.Tag)
-      .eq(tag)
-      .and(entry.load32(JumpCacheEntry.Generation).eq(cpu.load32(Cpu.JumpGeneration)));
+      .eq(linear)
+      .and(entry.load32(JumpCacheEntry.Stamp).eq(jumpStamp(cpu.load32(Cpu.JumpGeneration), key)));
     f.if(hit, () => f.if(cached.load16u(Record.Handler).ne(FixedHandler.Resync), () => f.return(cached)));
     const access = f.let(i32(Access.Execute).or(key.and(ModeKey.User).shrU(2)));
     const page = f.callValue('i64', mmu.walk, cpu, linear, access);
@@ -190,14 +189,14 @@ function defineLookup(module: ModuleBuilder, layout: VmLayout, mmu: MmuFunctions
       f.set(block, f.callValue('i32', decode, cpu, host));
       f.if(block.eqz(), () => f.return(i32(0)));
     });
-    f.store64(entry, JumpCacheEntry.Tag, tag);
-    f.store32(entry, JumpCacheEntry.Generation, cpu.load32(Cpu.JumpGeneration));
+    f.store64(entry, JumpCacheEntry.Tag, linear);
+    f.store32(entry, JumpCacheEntry.Stamp, jumpStamp(cpu.load32(Cpu.JumpGeneration), key));
     f.store32(entry, JumpCacheEntry.Block, block);
     f.return(block);
   });
 }
 
-const jumpTag = (linear: I64, key: I32): I64 => linear.xor(key.toI64u().shl(52));
+const jumpStamp = (generation: I32, key: I32): I32 => generation.shl(ModeKey.Bits).or(key);
 
 function jumpEntry(cpu: I32, linear: Local<I64>): I32 {
   const low = linear.toI32();
@@ -240,7 +239,9 @@ function findBlock(
       f.if(same, () => {
         const second = f.let(header.load32(BlockHeader.SecondPage));
         f.brIf(done, second.eqz());
-        const page = f.callValue('i64', mmu.walk, cpu, wanted.linear.or(0xfff).add(1), wanted.access);
+        const next = f.let(wanted.linear.or(0xfff).add(1));
+        f.if(wanted.key.and(ModeKey.CodeMask).ne(ModeKey.Code64), () => f.set(next, next.and(0xffff_ffffn)));
+        const page = f.callValue('i64', mmu.walk, cpu, next, wanted.access);
         f.if(page.eq(-1), () => f.return(i32(0)));
         const host = f.callValue('i32', mmu.hostOf, page.and(-4096n));
         f.brIf(done, host.sub(layout.ram).shrU(12).add(1).eq(second));
@@ -407,7 +408,11 @@ function emitFixed(loop: Loop, handler: number, site: HandlerSite, dispatch: Lab
   }
 }
 
-const interruptWaits = (cpu: I32): I32 => cpu.load32(Cpu.InterruptWindow).and(cpu.load32(Cpu.Rflags).shrU(9)).and(1);
+/** An interrupt that IF lets in, or an NMI that is not held back. */
+const interruptWaits = (cpu: I32): I32 => {
+  const enabled = cpu.load32(Cpu.Rflags).shrU(9).and(1);
+  return cpu.load32(Cpu.InterruptWindow).and(enabled.or(cpu.load32(Cpu.NmiMasked).eqz().shl(1)));
+};
 
 /** The default branch: handlers in functions, through the table. */
 function callHandler(loop: Loop, handlerType: number, count: number, dispatch: Label, leave: Label): void {
@@ -434,14 +439,16 @@ function emitJump(loop: Loop, parts: RunParts, dispatch: Label): void {
         f.set(block, entry.load32(JumpCacheEntry.Block));
         const hit = entry
           .load64(JumpCacheEntry.Tag)
-          .eq(jumpTag(target, key))
-          .and(entry.load32(JumpCacheEntry.Generation).eq(generation));
+          .eq(target)
+          .and(entry.load32(JumpCacheEntry.Stamp).eq(jumpStamp(generation, key)));
         f.if(hit, () => {
           f.store64(cpu, Cpu.RipPage, target.and(-4096n));
           f.br(found);
         });
       });
       f.store64(cpu, Cpu.Rip, target);
+      // A step ends before the next instruction is fetched
+      f.if(left.ltS(0), () => returnCounted(loop, i32(LoopExit.Budget)));
       f.set(block, f.callValue('i32', parts.lookup, cpu));
       f.if(block.eqz(), () => deliverAtRip(loop, parts, dispatch));
     });
@@ -461,12 +468,17 @@ function emitJump(loop: Loop, parts: RunParts, dispatch: Label): void {
 export const BranchFlag = { SamePage: 1 } as const;
 
 function deliverAtRip(loop: Loop, parts: RunParts, dispatch: Label): void {
-  const { f, cpu, pc } = loop;
+  const { f, cpu, pc, left } = loop;
+  // Handlers that cannot be fetched must not go on without end
+  f.set(left, left.sub(1));
   const exit = f.callValue('i32', parts.events.deliver, cpu);
   f.if(exit, () => returnCounted(loop, exit));
   f.set(pc, cpu.add(Cpu.EntryRecord));
   f.br(dispatch);
 }
+
+/** L0 G0 to L3 G3 of DR7. */
+const BreakpointEnables = 0xff;
 
 /** What follows a HandlerResult other than Next. */
 function emitLeave(loop: Loop, parts: RunParts, dispatch: Label): void {
@@ -490,8 +502,9 @@ function emitLeave(loop: Loop, parts: RunParts, dispatch: Label): void {
   });
   f.if(status.eq(HandlerResult.ResyncNext), () => f.store64(cpu, Cpu.Rip, ripAt(loop, next)));
   f.if(interruptWaits(cpu), () => returnCounted(loop, i32(LoopExit.InterruptWindow)));
-  // A trap flag that was just set makes JavaScript single-step
-  const trap = cpu.load32(Cpu.Rflags).and(Rflag.Trap).ne(0).and(cpu.load32(Cpu.ModeKey).and(ModeKey.Step).eqz());
+  // A trap flag or breakpoint that was just set makes JavaScript single-step
+  const wanted = cpu.load32(Cpu.Rflags).and(Rflag.Trap).or(cpu.load32(Cpu.Dr7).and(BreakpointEnables));
+  const trap = wanted.ne(0).and(cpu.load32(Cpu.ModeKey).and(ModeKey.Step).eqz());
   f.if(left.ltS(0).or(trap), () => returnCounted(loop, i32(LoopExit.Budget)));
   f.set(tlb, cpu.load32(Cpu.TlbBank));
   const block = f.callValue('i32', parts.lookup, cpu);

@@ -147,6 +147,8 @@ export const Cpu = {
   RareResult: 0x880,
   /** A record whose handler enters the loop at Cpu.Rip. 32 bytes. */
   EntryRecord: 0x8a0,
+  /** u32: data breakpoints (bits 0 to 3) that the running instruction touched. */
+  TouchedBreakpoints: 0x8c0,
 
   /** 64 bytes each: where slow memory paths leave or take data wider than 8 bytes. */
   Scratch0: 0x900,

@@ -52,6 +52,9 @@ export function defineEvents(
   defineLongEvent(module, longEvent, mmu, updateMode);
   const anyEvent = module.function('anyEvent', ['i32', 'i32', 'i32'], ['i32'], (f) => {
     const cpu = f.param('i32', 0);
+    // The handler starts without the single-step trap of what it interrupts, and its accesses are not replays
+    f.store32(cpu, Cpu.PendingDebug, 0);
+    f.store32(cpu, Cpu.ReplayCount, 0);
     f.if(cpu.load32(Cpu.Efer).and(EferBit.LongModeActive), () => {
       f.return(f.callValue('i32', longEvent, cpu, f.param('i32', 1), f.param('i32', 2)));
     });

@@ -73,7 +73,12 @@ function probe(
 }
 
 /** Reads `width` bits at a linear address, sign-extended. */
-export function emitLoad(context: AccessContext, linear: Local<I64>, width: Width, stack: boolean | I32 = false): Local<I64> {
+export function emitLoad(
+  context: AccessContext,
+  linear: Local<I64>,
+  width: Width,
+  stack: boolean | I32 = false,
+): Local<I64> {
   const { f, cpu, mmu } = context;
   const value = f.local('i64');
   probe(
@@ -91,7 +96,13 @@ export function emitLoad(context: AccessContext, linear: Local<I64>, width: Widt
   return value;
 }
 
-export function emitStore(context: AccessContext, linear: Local<I64>, width: Width, value: I64, stack: boolean | I32 = false): void {
+export function emitStore(
+  context: AccessContext,
+  linear: Local<I64>,
+  width: Width,
+  value: I64,
+  stack: boolean | I32 = false,
+): void {
   const { f, cpu, mmu } = context;
   const named = f.let(value);
   probe(
@@ -163,11 +174,21 @@ export function emitLoadV128(context: AccessContext, linear: Local<I64>): Local<
 }
 
 /** A pointer to `bytes` readable bytes: the guest's own, or a copy. */
-export function emitReadPointer(context: AccessContext, linear: Local<I64>, bytes: number, stack: boolean | I32 = false): Local<I32> {
+export function emitReadPointer(
+  context: AccessContext,
+  linear: Local<I64>,
+  bytes: number,
+  stack: boolean | I32 = false,
+): Local<I32> {
   return emitPointer(context, linear, bytes, false, stack);
 }
 
-export function emitWritePointer(context: AccessContext, linear: Local<I64>, bytes: number, stack: boolean | I32 = false): WritePointer {
+export function emitWritePointer(
+  context: AccessContext,
+  linear: Local<I64>,
+  bytes: number,
+  stack: boolean | I32 = false,
+): WritePointer {
   const pointer = emitPointer(context, linear, bytes, true, stack);
   const { f, cpu, mmu } = context;
   return {
@@ -186,7 +207,13 @@ export function emitWritePointer(context: AccessContext, linear: Local<I64>, byt
   };
 }
 
-function emitPointer(context: AccessContext, linear: Local<I64>, bytes: number, write: boolean, stack: boolean | I32): Local<I32> {
+function emitPointer(
+  context: AccessContext,
+  linear: Local<I64>,
+  bytes: number,
+  write: boolean,
+  stack: boolean | I32,
+): Local<I32> {
   const { f, cpu, mmu } = context;
   const pointer = f.local('i32');
   probe(
@@ -210,7 +237,7 @@ export function emitBulkPointer(context: AccessContext, linear: Local<I64>, writ
   const pointer = f.let(i32(0));
   const take = (host: Local<I32>): void => f.set(pointer, host);
   probe(context, linear, 1, write, take, () => {
-    f.drop(f.callValue('i32', mmu.pointer, cpu, linear, i32(1), accessFlags(context, write, false)));
+    f.drop(f.callValue('i32', mmu.resolve, cpu, linear, accessFlags(context, write, false), i32(1)));
     leaveOnSlowStatus(context);
     probe(context, linear, 1, write, take, () => {});
   });

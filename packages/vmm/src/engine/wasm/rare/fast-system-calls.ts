@@ -79,6 +79,7 @@ function syscallLegacy(cpu: RareCpu): RareResult {
   const flags = cpu.rflags & ~Rflag.Resume;
   cpu.setGpr(R11, BigInt(flags));
   cpu.rflags = flags & ~cpu.u32(Cpu.SyscallMask);
+  cpu.setU32(Cpu.PendingDebug, cpu.rflags & Rflag.Trap);
   enterFlat(cpu, selector, selector + 8, 0, cpu.u64(Cpu.Cstar), true);
   return HandlerResult.Resync;
 }

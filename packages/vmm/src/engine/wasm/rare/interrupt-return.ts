@@ -3,6 +3,7 @@ import { Vector } from '../../../x86/instructions/semantics/context.ts';
 import { Cpu, HandlerResult, SegmentIndex } from '../interpreter/cpu-layout.ts';
 import { ArithmeticFlags, Rflag } from '../interpreter/lazy-flags.ts';
 import { checkTarget, enterCode, enterRealCode, readCode } from './code-segment.ts';
+import { Dr7 } from './debug-registers.ts';
 import { type Descriptor, isCode64, markAccessed, virtual8086Segment } from './descriptor.ts';
 import { leaveToOuter, outerStackSegment } from './outer-return.ts';
 import type { RareCpu, RareResult } from './rare-cpu.ts';
@@ -15,6 +16,14 @@ const VirtualInterrupts = Rflag.VirtualInterrupt | Rflag.VirtualInterruptPending
 
 /** RareArgument: operand width. */
 export function iret(cpu: RareCpu): RareResult {
+  const status = returnFrom(cpu);
+  const breakpoints = (cpu.u64(Cpu.Dr7) & Dr7.Enables) !== 0n;
+  // RF only counts with breakpoints; without, nothing would clear it after the next instruction
+  if (status === HandlerResult.Resync && !breakpoints) cpu.setU32(Cpu.Rflags, cpu.u32(Cpu.Rflags) & ~Rflag.Resume);
+  return status;
+}
+
+function returnFrom(cpu: RareCpu): RareResult {
   const bytes = Number(cpu.u64(Cpu.RareArgument) / 8n) as SlotBytes;
   if (!cpu.protectedMode) return realReturn(cpu, bytes, Rflag.IoPrivilege | Rflag.Interrupt);
   if (cpu.virtual8086) {

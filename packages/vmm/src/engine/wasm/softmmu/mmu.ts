@@ -7,7 +7,15 @@
 import type { FunctionBuilder, FunctionRef } from '../encoder/function-builder.ts';
 import type { ModuleBuilder } from '../encoder/module-builder.ts';
 import { type I32, type I64, type Local, i32, i64 } from '../encoder/values.ts';
-import { Cpu, HandlerResult, LocalFills, LoopExit, ReplayLog, TlbEntry, TlbTableSize } from '../interpreter/cpu-layout.ts';
+import {
+  Cpu,
+  HandlerResult,
+  LocalFills,
+  LoopExit,
+  ReplayLog,
+  TlbEntry,
+  TlbTableSize,
+} from '../interpreter/cpu-layout.ts';
 import { Access } from './access.ts';
 import { WalkResult, definePageWalk } from './page-walk.ts';
 import { SlotField, SlotFlags, SlotSize, VmBlock, VmField, type VmLayout } from './vm-layout.ts';
@@ -147,7 +155,7 @@ const DebugEnables = 0xff;
 
 /**
  * Data breakpoints (SDM Vol. 3B "Data Breakpoint Exception Condition"): notes those that the access touches in
- * Cpu.PendingDebug and returns `host`, uncached, when one is on its page. TLBs are empty of such pages: MOV to DR flushes.
+ * Cpu.TouchedBreakpoints and returns `host`, uncached, when one is on its page. TLBs are empty of such pages: MOV to DR flushes.
  */
 function watch(f: FunctionBuilder, cpu: I32, linear: I64, size: I32, isWrite: I32, host: I32): void {
   const dr7 = f.let(cpu.load32(Cpu.Dr7));
@@ -155,18 +163,25 @@ function watch(f: FunctionBuilder, cpu: I32, linear: I64, size: I32, isWrite: I3
   for (let i = 0; i < 4; i++) {
     const type = dr7.shrU(16 + 4 * i).and(3);
     // 1: writes; 3: reads and writes. 0 and 2 are instruction and I/O breakpoints
-    f.if(dr7.shrU(2 * i).and(3).ne(0).and(type.and(1)), () => {
-      const encodedLength = f.let(dr7.shrU(18 + 4 * i).and(3));
-      const length = f.let(encodedLength.eq(2).select(i64(8), encodedLength.toI64u().add(1)));
-      const start = f.let(cpu.load64(Cpu.Dr + 8 * i).and(length.sub(1).xor(-1)));
-      f.if(start.xor(linear).and(-4096n).eqz(), () => {
-        f.set(watched, i32(1));
-        const overlaps = linear.ltU(start.add(length)).and(start.ltU(linear.add(size.toI64u())));
-        f.if(overlaps.and(type.eq(3).or(isWrite.ne(0))), () => {
-          f.store32(cpu, Cpu.PendingDebug, cpu.load32(Cpu.PendingDebug).or(1 << i));
+    f.if(
+      dr7
+        .shrU(2 * i)
+        .and(3)
+        .ne(0)
+        .and(type.and(1)),
+      () => {
+        const encodedLength = f.let(dr7.shrU(18 + 4 * i).and(3));
+        const length = f.let(encodedLength.eq(2).select(i64(8), encodedLength.toI64u().add(1)));
+        const start = f.let(cpu.load64(Cpu.Dr + 8 * i).and(length.sub(1).xor(-1)));
+        f.if(start.xor(linear).and(-4096n).eqz(), () => {
+          f.set(watched, i32(1));
+          const overlaps = linear.ltU(start.add(length)).and(start.ltU(linear.add(size.toI64u())));
+          f.if(overlaps.and(type.eq(3).or(isWrite.ne(0))), () => {
+            f.store32(cpu, Cpu.TouchedBreakpoints, cpu.load32(Cpu.TouchedBreakpoints).or(1 << i));
+          });
         });
-      });
-    });
+      },
+    );
   }
   f.if(watched, () => f.return(host));
 }
@@ -320,7 +335,10 @@ function definePointer(module: ModuleBuilder, mmu: MmuFunctions): void {
     // Canonical form is checked for all bytes before any page is looked up
     f.if(first.ltU(bytes), () => {
       const next = secondPage(f, cpu, linear);
-      const long = cpu.load32(Cpu.Efer).and(1 << 10).ne(0);
+      const long = cpu
+        .load32(Cpu.Efer)
+        .and(1 << 10)
+        .ne(0);
       f.if(long.and(next.shl(16).shrS(16).ne(next)), () => {
         f.call(mmu.raise, cpu, access.and(Access.Stack).select(i32(12), i32(13)), i32(0));
         f.return(i32(0));

@@ -7,12 +7,21 @@ import { type Semantic, type Semantics, Vector } from './context.ts';
 
 const Rcx = 1;
 const Rsp = 4;
+/** L0 G0 to L3 G3 of DR7. */
+const BreakpointEnables = 0xff;
 
 const jcc: Semantic = (s) => s.f.if(s.flags.condition(s.form.condition), () => s.branch());
 
 /** A near target, zero-extended to the operand size. */
 function nearTarget(s: Semantics): I64 {
-  return s.op0.readUnsigned(s.form.width);
+  const target = s.op0.readUnsigned(s.form.width);
+  requireCanonical(s, target);
+  return target;
+}
+
+/** A branch to an address that is not canonical faults itself (AMD APM Vol. 3 "JMP (Near)", "CALL (Near)", "RET (Near)"). */
+function requireCanonical(s: Semantics, target: I64): void {
+  if (s.form.width === 64) s.raiseIf(target.shl(16).shrS(16).ne(target), Vector.GeneralProtection);
 }
 
 const jmp: Semantic = (s) => {
@@ -34,6 +43,7 @@ const call: Semantic = (s) => {
 const ret: Semantic = (s) => {
   const { width } = s.form;
   const target = s.let(s.peek(width, 0).zeroExtend(width));
+  requireCanonical(s, target);
   const released =
     s.operands.length > 0
       ? s.op0
@@ -76,7 +86,8 @@ const far =
       s.setState64(Cpu.RareArgument2, offset.zeroExtend(offsetWidth));
       s.setState64(Cpu.RareArgument, selector.and(0xffff));
     }
-    s.setState64(Cpu.RareResult, width);
+    // REX.W makes wide slots of what is pushed; the offset in memory keeps its 32 bits on AMD processors
+    s.setState64(Cpu.RareResult, name === 'farCall' && s.form.rexW ? 64 : width);
     s.rare(name);
   };
 
@@ -92,14 +103,15 @@ const iret: Semantic = (s) => {
   s.setState32(Cpu.NmiMasked, 0);
   if (s.form.codeSize === 64 && s.form.width === 64) {
     f.block((slow) => {
-      const rsp = s.gpr(Rsp, 64);
-      const frame = s.loadPointer(rsp, 40);
+      const cpl = s.let(s.state32(Cpu.Cpl));
+      // User privilege does not read descriptor tables
+      f.brIf(slow, cpl.eq(3));
+      const frame = s.loadPointer(s.gpr(Rsp, 64), 40, true);
       const rip = s.let(frame.load64(0));
       const cs = s.let(frame.load32(8).and(0xffff));
       const rflags = s.let(frame.load32(16));
       const newRsp = s.let(frame.load64(24));
       const ss = s.let(frame.load32(32).and(0xffff));
-      const cpl = s.let(s.state32(Cpu.Cpl));
       const rpl = s.let(cs.and(3));
       f.brIf(slow, s.state32(Cpu.Rflags).and(Rflag.NestedTask));
       f.brIf(slow, rpl.ltU(cpl).or(rip.shl(16).shrS(16).ne(rip)));
@@ -130,11 +142,13 @@ const iret: Semantic = (s) => {
       f.brIf(slow, rpl.ne(cpl).and(dataSegmentsNeedCheck(s)));
       setSegment(s, SegmentIndex.Cs, cs, code);
       setSegment(s, SegmentIndex.Ss, ss, stack);
-      const always =
-        Rflag.Trap | Rflag.Direction | Rflag.NestedTask | Rflag.Resume | Rflag.AlignmentCheck | Rflag.Identification;
+      const always = Rflag.Trap | Rflag.Direction | Rflag.NestedTask | Rflag.AlignmentCheck | Rflag.Identification;
       const old = s.let(s.state32(Cpu.Rflags));
+      // RF only counts with breakpoints; without, nothing would clear it after the next instruction
+      const breakpoints = s.state32(Cpu.Dr7).and(BreakpointEnables).ne(0);
       const writable = s.let(
         i32(always)
+          .or(breakpoints.select(i32(Rflag.Resume), i32(0)))
           .or(cpl.eqz().select(i32(Rflag.IoPrivilege | Rflag.VirtualInterrupt | Rflag.VirtualInterruptPending), i32(0)))
           .or(cpl.leU(old.shrU(12).and(3)).select(i32(Rflag.Interrupt), i32(0))),
       );

@@ -121,6 +121,8 @@ const syscall: Semantic = (s) => {
   const masked = s.let(rflags.and(s.state32(Cpu.SyscallMask).xor(-1)));
   s.setState32(Cpu.Rflags, masked.and(~0x8d5).or(Rflag.Fixed));
   s.flags.load(masked);
+  // Unlike others, these two look at TF after they changed it
+  s.setState32(Cpu.PendingDebug, masked.and(Rflag.Trap));
   s.setState32(Cpu.Cpl, 0);
   s.setState64(Cpu.Rip, s.state64(Cpu.Lstar));
   s.updateMode();
@@ -155,6 +157,7 @@ const sysret: Semantic = (s) => {
   s.setState64(Cpu.Rip, long ? s.gpr(Rcx, 64) : s.gprUnsigned(Rcx, 32));
   s.setState32(Cpu.Rflags, image.and(~0x8d5).or(Rflag.Fixed));
   s.flags.load(image);
+  s.setState32(Cpu.PendingDebug, image.and(Rflag.Trap));
   s.setState32(Cpu.Cpl, 3);
   s.updateMode();
   s.resync();
@@ -283,10 +286,10 @@ function setZero(s: Semantics, condition: I32): void {
 
 const arpl: Semantic = (s) => {
   requireProtectedMode(s);
-  const destination = s.op0.readModify(16);
+  const destination = s.op0.read(16);
   const source = s.op1.read(16);
   const lower = s.let(destination.and(3).ltU(source.and(3)));
-  s.op0.write(lower.select(destination.and(~3n).or(source.and(3)), destination as I64), 16);
+  s.f.if(lower, () => s.op0.write(destination.and(~3n).or(source.and(3)), 16));
   setZero(s, lower);
 };
 
@@ -379,6 +382,7 @@ export const systemSemantics: Readonly<Record<string, Semantic>> = {
   PAUSE: nothing,
   ENDBR64: nothing,
   ENDBR32: nothing,
+  PREFETCH: nothing,
   PREFETCHNTA: nothing,
   PREFETCHT0: nothing,
   PREFETCHT1: nothing,
