@@ -10,6 +10,7 @@ import {
   InterruptCommand,
   LocalApicMsr,
   LocalApicRegister,
+  Lvt,
   LvtWritable,
   SpuriousVector,
   TimerDivide,
@@ -149,7 +150,7 @@ export function writeMsr(apic: LocalApic, index: number, value: bigint): boolean
       return writeSelfIpi(apic, low);
     default: {
       const writable = writableBits(register);
-      if (writable === undefined || (low & ~writable) !== 0) return false;
+      if (writable === undefined || (low & ~(writable | readOnlyBits(register))) !== 0) return false;
       writeCommonRegister(apic, register, low);
       return true;
     }
@@ -239,6 +240,15 @@ function writableBits(register: number): number | undefined {
     default:
       return LvtByRegister.get(register)?.writable;
   }
+}
+
+/**
+ * Bits of a local vector table entry that are read-only but not reserved: x2APIC writes may set them. Linux writes
+ * LINT0 with both set when it shuts down.
+ */
+function readOnlyBits(register: number): number {
+  const isEntry = register === Register.LvtTimer || LvtByRegister.has(register);
+  return isEntry ? Lvt.DeliveryStatus.mask | Lvt.RemoteIrr.mask : 0;
 }
 
 function writeCommonRegister(apic: LocalApic, register: number, value: number): void {

@@ -12,7 +12,7 @@ import type { CpuFeature } from '../../x86/instructions/table/notation.ts';
 import { createDecoder } from '../../x86/decode/decoder.ts';
 import type { Engine, EngineVm, EngineVmConfig, MemorySlot, Vcpu } from '../engine.ts';
 import { type CoreExports, buildCore } from './interpreter/core-module.ts';
-import { Cpu } from './interpreter/cpu-layout.ts';
+import { Cpu, SegmentIndex } from './interpreter/cpu-layout.ts';
 import { HandlerTable } from './interpreter/handler-table.ts';
 import { Lowering } from './interpreter/lowering.ts';
 import { inlineHandlers } from './interpreter/inline-forms.ts';
@@ -134,6 +134,7 @@ export class WasmEngineVm implements EngineVm {
       clock: config.clock,
       memory: this.memory,
       irqchip: this.irqchip,
+      tscOffset: (vcpu) => this.#cpus[vcpu]!.u64(Cpu.TscOffset),
     });
     const rare = this.#rareTable();
     const inline = inlineHandlers();
@@ -226,6 +227,7 @@ export class WasmEngineVm implements EngineVm {
       dropStale: () => this.caches.dropStale(),
       flushTranslations: (cpu) => this.caches.flushTlb(cpu, true),
       beforeRun: (vcpu) => this.#model.beforeRun(vcpu),
+      afterRun: (vcpu, wantsMore) => this.#model.afterRun(vcpu, wantsMore),
     });
     this.#vcpus[id] = vcpu;
     return vcpu;
@@ -289,6 +291,7 @@ export class WasmEngineVm implements EngineVm {
       readOtherMsr: (cpu, index) => this.#model.readMsr(this.#cpus.indexOf(cpu), index),
       writeOtherMsr: (cpu, index, value) => this.#model.writeMsr(this.#cpus.indexOf(cpu), index, value),
       random: () => this.#model.random(),
+      tscChanged: () => this.#model.tscChanged(),
     });
     const names = Object.keys(instructions);
     const list = Object.values(instructions);
@@ -316,6 +319,7 @@ export class WasmEngineVm implements EngineVm {
       host,
       physical: Number(cpu.u64(Cpu.SlowPhysical)),
       key: cpu.u32(Cpu.ModeKey),
+      room: codeRoom(cpu),
       nextPage: () => this.#nextCodePage(cpu),
     };
     let block = this.#lowering.lower(request);
@@ -384,6 +388,12 @@ export class WasmEngineVm implements EngineVm {
       this.#view.setUint32(at + SlotField.Flags, readOnly ? SlotFlags.ReadOnly : 0, true);
     });
   }
+}
+
+/** Bytes from RIP to the limit of CS, RIP being within it. */
+function codeRoom(cpu: RareCpu): number {
+  if (cpu.u32(Cpu.ModeKey) & ModeKey.Code64) return Infinity;
+  return cpu.segment(SegmentIndex.Cs).limit - Number(cpu.rip) + 1;
 }
 
 function createMemory(wasmPages: number): WebAssembly.Memory {

@@ -16,6 +16,8 @@ import { formNumber, formOf, isStringRow } from './form.ts';
 import type { HandlerTable } from './handler-table.ts';
 import { Record, RecordSize, StackOperand } from './record.ts';
 
+const Rsp = 4;
+
 /** Most instructions in a block: Record.Count has 8 bits. */
 const MaxBlockInstructions = 96;
 
@@ -44,6 +46,8 @@ export interface BlockRequest {
   readonly host: number;
   readonly physical: number;
   readonly key: number;
+  /** Bytes from the first one to the code segment's limit. */
+  readonly room: number;
   /**
    * Host address of the page after the first one in linear order, or 0 with a fault recorded: asked only when an
    * instruction straddles the boundary.
@@ -109,21 +113,23 @@ export class Lowering {
     const pageOffset = host & 4095;
     const pageStart = host - pageOffset;
     const limit = key & ModeKey.Step ? 1 : MaxBlockInstructions;
+    const end = Math.min(4096, pageOffset + request.room);
     let at = first;
     let offset = pageOffset;
     let count = 0;
     let shadow = false;
     this.#secondPage = 0;
-    while (count < limit && offset < 4096) {
+    while (count < limit && offset < end) {
       const status = this.#target.decoder.decode(
         this.#bytes,
         pageStart + offset,
-        pageStart + 4096,
+        pageStart + end,
         codeSize,
         this.#instruction,
       );
       if (status === 'need-more') {
         if (count > 0) break;
+        if (end < 4096) return { vector: 13 };
         const straddling = this.#decodeStraddling(request, pageStart + offset, codeSize);
         if (straddling !== 'ok') return straddling;
       } else if (status !== 'ok') {
@@ -166,7 +172,13 @@ export class Lowering {
     const inFirst = 4096 - (host & 4095);
     this.#straddle.set(this.#bytes.subarray(host, host + inFirst), 0);
     this.#straddle.set(this.#bytes.subarray(next, next + 16), inFirst);
-    const status = this.#target.decoder.decode(this.#straddle, 0, inFirst + 15, codeSize, this.#instruction);
+    const status = this.#target.decoder.decode(
+      this.#straddle,
+      0,
+      Math.min(inFirst + 15, request.room),
+      codeSize,
+      this.#instruction,
+    );
     if (status !== 'ok') return { vector: status === 'invalid' ? 6 : 13 };
     this.#secondPage = (next - this.#target.layout.ram) / 4096 + 1;
     return 'ok';
@@ -190,6 +202,8 @@ export class Lowering {
     this.#common(record, offset, count);
     this.#view.setUint16(record + Record.Handler, handler, true);
     if (!isStringRow(instruction)) this.#operands(record, offset, instruction, record !== at);
+    if (instruction.row.group === 'x87')
+      this.#immediate(record, ((instruction.opcode & 7) << 8) | instruction.modrm, 0);
     return record + RecordSize;
   }
 
@@ -252,6 +266,8 @@ export class Lowering {
       view.setUint16(record + Record.Index, gprOffset(operand.index), true);
       this.#bytes[record + Record.Scale] = operand.scale;
     }
+    // POP's address through RSP is the one after the increment
+    if (instruction.row.mnemonic === 'POP' && operand.base === Rsp) displacement += BigInt(operand.size);
     view.setBigInt64(record + Record.Immediate, displacement, true);
   }
 

@@ -162,6 +162,11 @@ export class RecordSemantics implements Semantics, OperandContext {
     this.#site.next();
   }
 
+  /** Lowering leaves it where an immediate would be. */
+  x87Opcode(): I32 {
+    return this.pc.load16u(Record.Immediate);
+  }
+
   rip(): I64 {
     return this.#ripAt(this.pc.load16u(Record.Offset));
   }
@@ -212,8 +217,8 @@ export class RecordSemantics implements Semantics, OperandContext {
   loadV128(linear: I64): Local<V128> {
     return this.f.let(this.loadPointer(linear, 16).loadV128());
   }
-  loadPointer(linear: I64, bytes: number): Local<I32> {
-    return emitReadPointer(this, this.f.let(linear), bytes);
+  loadPointer(linear: I64, bytes: number, stack = false): Local<I32> {
+    return emitReadPointer(this, this.f.let(linear), bytes, stack);
   }
   storePointer(linear: I64, bytes: number): { pointer: Local<I32>; commit(): void } {
     return emitWritePointer(this, this.f.let(linear), bytes);

@@ -8,6 +8,7 @@ import type { IrqChip } from '../../../interrupts/irqchip.ts';
 import type { Clock } from '../../../time/clock.ts';
 import { Cpu, HandlerResult, LoopExit, SegmentField, SegmentIndex, segmentOffset } from '../interpreter/cpu-layout.ts';
 import { EferBit } from '../interpreter/mode.ts';
+import { EferWritable } from '../../../x86/msr.ts';
 import { StateMsrs } from '../vcpu-state.ts';
 import type { RareHooks } from './hooks.ts';
 import { updateSimdDisabled } from './mode-bits.ts';
@@ -22,7 +23,6 @@ const MsrTsc = 0x10;
 const MsrTscAdjust = 0x3b;
 const MsrKernelGsBase = 0xc000_0102;
 const CanonicalMsrs = new Set([MsrFsBase, MsrGsBase, MsrKernelGsBase, 0xc000_0082, 0xc000_0083, 0x175, 0x176]);
-const EferWritable = BigInt(EferBit.SyscallEnable | EferBit.LongModeEnable | EferBit.NoExecute);
 
 const isCanonical = (value: bigint): boolean => BigInt.asUintN(64, BigInt.asIntN(48, value)) === value;
 
@@ -37,6 +37,8 @@ export interface ProcessorHost extends RareHooks {
   /** False is #GP. */
   writeOtherMsr(cpu: RareCpu, index: number, value: bigint): boolean;
   random(): bigint;
+  /** The guest wrote a TSC. */
+  tscChanged(): void;
 }
 
 /** The TSC: the clock's nanoseconds plus the guest's offset (1 GHz). */
@@ -132,6 +134,7 @@ function writeMsr(host: ProcessorHost, cpu: RareCpu, index: number, value: bigin
       const offset = index === MsrTsc ? value - BigInt(Math.floor(host.clock.now())) : value;
       cpu.setU64(Cpu.TscOffset, BigInt.asUintN(64, offset));
       apic.timer.tscOffset = BigInt.asIntN(64, offset);
+      host.tscChanged();
       return true;
     }
     default:
