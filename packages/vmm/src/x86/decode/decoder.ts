@@ -104,7 +104,8 @@ export class Decoder extends HeadDecoder {
       } else this.#operandSize = 32;
     } else {
       this.#addressSize = (this.codeSize === 16) !== this.addressPrefix ? 16 : 32;
-      this.#operandSize = (this.codeSize === 16) !== prefix ? 16 : 32;
+      // Instructions with VEX have no 16-bit operands
+      this.#operandSize = (this.codeSize === 16) !== prefix && !row.vex ? 16 : 32;
     }
     if (operandSizeRule === OperandSizeRule.Byte) this.#operandSize = 8;
   }

@@ -199,8 +199,17 @@ const cmpxchg: Semantic = (s) => {
   const source = s.op1.read();
   const accumulator = s.let(s.gpr(Rax, width));
   const equal = s.let(accumulator.eq(destination));
-  s.op0.write(equal.select(source as I64, destination as I64));
-  s.f.if(equal.eqz(), () => s.setGpr(Rax, width, destination));
+  if (s.op0.kind === 'memory') {
+    s.op0.write(equal.select(source as I64, destination as I64));
+    s.f.if(equal.eqz(), () => s.setGpr(Rax, width, destination));
+  } else {
+    // The register that is not written keeps its upper half
+    s.f.if(
+      equal,
+      () => s.op0.write(source),
+      () => s.setGpr(Rax, width, destination),
+    );
+  }
   s.flags.sub(accumulator, destination, s.let(accumulator.sub(destination).signExtend(width)));
 };
 

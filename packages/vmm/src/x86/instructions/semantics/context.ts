@@ -189,8 +189,8 @@ export interface Semantics {
   /** A port access by a device, replayed when the instruction runs again (string I/O). `port` is zero-extended. */
   port(write: boolean, port: I64, bytes: number, value: I64): Local<I64>;
   loadV128(linear: I64): Local<V128>;
-  /** Host pointer to `bytes` readable (writable) bytes, as Operand.readPointer / writePointer. */
-  loadPointer(linear: I64, bytes: number): Local<I32>;
+  /** Host pointer to `bytes` readable (writable) bytes, as Operand.readPointer / writePointer. `stack`: #SS, not #GP. */
+  loadPointer(linear: I64, bytes: number, stack?: boolean): Local<I32>;
   storePointer(linear: I64, bytes: number): { pointer: Local<I32>; commit(): void };
   push(width: Width, value: I64): void;
   /** Reads the top of the stack without moving RSP. */

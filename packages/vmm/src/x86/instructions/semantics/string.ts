@@ -59,7 +59,9 @@ function repeat(s: Semantics, iteration: () => I32 | undefined): void {
       if (stop) f.brIf(finished, stop);
       f.brIf(finished, addressRegister(s, Rcx).eqz());
       f.set(budget, budget.sub(1));
-      f.if(budget.eqz().or(s.state32(Cpu.ReplayCount)), () => again(s));
+      // Single-step traps after every iteration
+      const trap = s.state32(Cpu.Rflags).and(Rflag.Trap);
+      f.if(budget.eqz().or(s.state32(Cpu.ReplayCount)).or(trap), () => again(s));
       f.br(next);
     });
   });
@@ -102,7 +104,7 @@ function bulkMove(s: Semantics): void {
   const { f } = s;
   const bytes = s.form.width / 8;
   f.block((elementwise) => {
-    f.brIf(elementwise, s.state32(Cpu.Rflags).and(Rflag.Direction));
+    f.brIf(elementwise, s.state32(Cpu.Rflags).and(Rflag.Direction | Rflag.Trap));
     const wanted = s.let(s.gpr(Rcx, 64));
     f.brIf(elementwise, wanted.ltU(2));
     const from = source(s);
@@ -142,7 +144,7 @@ function bulkStore(s: Semantics): void {
   const { f } = s;
   const bytes = s.form.width / 8;
   f.block((elementwise) => {
-    f.brIf(elementwise, s.state32(Cpu.Rflags).and(Rflag.Direction));
+    f.brIf(elementwise, s.state32(Cpu.Rflags).and(Rflag.Direction | Rflag.Trap));
     const wanted = s.let(s.gpr(Rcx, 64));
     f.brIf(elementwise, wanted.ltU(2));
     if (bytes > 1) f.brIf(elementwise, uniform(s).eqz());
@@ -179,8 +181,9 @@ function compare(s: Semantics, a: I64, b: I64): I32 {
 const cmps: Semantic = (s) => {
   const by = step(s);
   repeat(s, () => {
-    const a = s.load(source(s), s.form.width);
+    // Where both fault, the processor reports the second operand
     const b = s.load(destination(s, false), s.form.width);
+    const a = s.load(source(s), s.form.width);
     advance(s, Rsi, by);
     advance(s, Rdi, by);
     return compare(s, a, b);
