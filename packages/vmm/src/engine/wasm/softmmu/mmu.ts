@@ -224,6 +224,25 @@ function secondPage(f: FunctionBuilder, cpu: I32, linear: I64): Local<I64> {
   return next;
 }
 
+/** The last bytes of a straddling access must be canonical before any page is looked up. `fault` leaves the function. */
+function requireCanonical(
+  f: FunctionBuilder,
+  mmu: MmuFunctions,
+  cpu: I32,
+  next: I64,
+  access: I32,
+  fault: () => void,
+): void {
+  const long = cpu
+    .load32(Cpu.Efer)
+    .and(1 << 10)
+    .ne(0);
+  f.if(long.and(next.shl(16).shrS(16).ne(next)), () => {
+    f.call(mmu.raise, cpu, access.and(Access.Stack).select(i32(12), i32(13)), i32(0));
+    fault();
+  });
+}
+
 function loadBySize(f: FunctionBuilder, host: I32, size: I32): Local<I64> {
   const value = f.local('i64');
   f.if(
@@ -286,6 +305,9 @@ function defineModify(module: ModuleBuilder, mmu: MmuFunctions): void {
     const size = f.param('i32', 2);
     const access = f.param('i32', 3);
     const first = f.let(bytesInFirstPage(linear));
+    f.if(first.ltU(size), () => {
+      requireCanonical(f, mmu, cpu, secondPage(f, cpu, linear), access, () => f.return(i64(0)));
+    });
     f.drop(f.callValue('i32', mmu.resolve, cpu, linear, access, i32(1)));
     f.if(cpu.load32(Cpu.SlowStatus), () => f.return(i64(0)));
     f.if(first.ltU(size), () => {
@@ -332,17 +354,8 @@ function definePointer(module: ModuleBuilder, mmu: MmuFunctions): void {
     const isWrite = f.let(access.and(Access.Write));
     const first = f.let(bytesInFirstPage(linear));
     const inFirst = f.let(first.ltU(bytes).select(first, bytes));
-    // Canonical form is checked for all bytes before any page is looked up
     f.if(first.ltU(bytes), () => {
-      const next = secondPage(f, cpu, linear);
-      const long = cpu
-        .load32(Cpu.Efer)
-        .and(1 << 10)
-        .ne(0);
-      f.if(long.and(next.shl(16).shrS(16).ne(next)), () => {
-        f.call(mmu.raise, cpu, access.and(Access.Stack).select(i32(12), i32(13)), i32(0));
-        f.return(i32(0));
-      });
+      requireCanonical(f, mmu, cpu, secondPage(f, cpu, linear), access, () => f.return(i32(0)));
     });
     const host = f.callValue('i32', mmu.resolve, cpu, linear, access, inFirst);
     f.if(cpu.load32(Cpu.SlowStatus), () => f.return(i32(0)));

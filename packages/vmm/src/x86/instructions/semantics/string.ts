@@ -181,9 +181,11 @@ function compare(s: Semantics, a: I64, b: I64): I32 {
 const cmps: Semantic = (s) => {
   const by = step(s);
   repeat(s, () => {
-    // Where both fault, the processor reports the second operand
-    const b = s.load(destination(s, false), s.form.width);
-    const a = s.load(source(s), s.form.width);
+    const { width, rep } = s.form;
+    // Where both operands fault, the processor reports the second one, but for REPE CMPSB
+    const early = width === 8 && rep === 0xf3 ? s.load(source(s), width) : undefined;
+    const b = s.load(destination(s, false), width);
+    const a = early ?? s.load(source(s), width);
     advance(s, Rsi, by);
     advance(s, Rdi, by);
     return compare(s, a, b);
