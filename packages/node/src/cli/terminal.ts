@@ -5,6 +5,7 @@
  * by a signal that nobody handles, {@link TerminalSession.restore} in every other case. Without a terminal, standard
  * input and output are plain streams and lodger is a filter: the end of the input does not end the guest.
  */
+import { spawnSync } from 'node:child_process';
 import type { ReadStream, WriteStream } from 'node:tty';
 import type { VirtualMachine } from '../vm/virtual-machine.ts';
 
@@ -35,11 +36,23 @@ export function windowOf({ stdout }: Terminal): { columns: number; rows: number 
   return stdout.isTTY && stdout.columns > 0 ? { columns: stdout.columns, rows: stdout.rows } : undefined;
 }
 
+/**
+ * Node's raw mode leaves the terminal's output processing on, which would add a carriage return to each line feed of a
+ * guest's full-screen program. coreutils' stty turns it off; without stty, only such programs look wrong.
+ */
+function keepOutput(): void {
+  spawnSync('stty', ['-opost'], { stdio: ['inherit', 'ignore', 'ignore'] });
+}
+
 /** Joins terminal and console until {@link TerminalSession.restore}. */
 export function attachTerminal(vm: VirtualMachine, terminal: Terminal, events: TerminalEvents): TerminalSession {
   const { stdin, stdout } = terminal;
   const raw = stdin.isTTY === true;
-  const setRaw = () => raw && stdin.setRawMode(true);
+  const setRaw = () => {
+    if (!raw) return;
+    stdin.setRawMode(true);
+    keepOutput();
+  };
   const resize = () => {
     const size = windowOf(terminal);
     if (size) vm.resizeConsole(size.columns, size.rows);

@@ -110,7 +110,8 @@ elif [ "$filter" = 1 ]; then
   # As a script the terminal's input makes no interactive shell.
   start sh "$tty"
 else
-  start sh -i
+  # A shell's background job ignores Ctrl-C, and so would the interactive shell that is one: login listens to it again.
+  start login -p -f root
 fi
 end poweroff
 `;
