@@ -1,0 +1,65 @@
+/** What is measured: Lodger as its users start it, and QEMU TCG on two boards. */
+import { spawnSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { linuxCommandLine } from '#lodger/vm/command-line.js';
+
+export const MemoryMebibytes = 256;
+const Qemu = 'qemu-system-x86_64';
+
+export interface GuestFiles {
+  /** The bzImage, and the vmlinux that it holds. */
+  readonly kernel: string;
+  readonly vmlinux: string;
+  readonly initrd: string;
+}
+
+export type EmulatorName = 'lodger' | 'microvm' | 'q35';
+
+export interface Emulator {
+  readonly name: EmulatorName;
+  readonly title: string;
+  readonly command: string;
+  readonly args: (files: GuestFiles) => readonly string[];
+}
+
+const append = 'lodger.bench=1';
+
+export const lodger: Emulator = {
+  name: 'lodger',
+  title: 'Lodger',
+  command: process.execPath,
+  args: ({ kernel, initrd }) => [
+    fileURLToPath(new URL('../../packages/node/bin/lodger.js', import.meta.url)),
+    'run',
+    ...['--engine', 'wasm', '--kernel', kernel, '--initrd', initrd, '--append', append],
+    ...['--memory', `${MemoryMebibytes}M`],
+  ],
+};
+
+/**
+ * Chosen for speed, by trying: the unpacked kernel through its PVH entry (a bzImage costs 0.2 s more), QEMU's own default
+ * processor (`-cpu max` and `-cpu EPYC` cost more), no default devices.
+ */
+function qemu(name: EmulatorName, machine: string): Emulator {
+  return {
+    name,
+    title: `TCG ${name}`,
+    command: Qemu,
+    args: ({ vmlinux, initrd }) => [
+      ...['-accel', 'tcg', '-M', machine, '-m', `${MemoryMebibytes}M`, '-smp', '1'],
+      ...['-nodefaults', '-display', 'none', '-monitor', 'none', '-serial', 'stdio', '-no-reboot'],
+      ...['-kernel', vmlinux, '-initrd', initrd, '-append', linuxCommandLine({ filter: true, append })],
+    ],
+  };
+}
+
+export const qemuEmulators: readonly Emulator[] = [
+  qemu('microvm', 'microvm,x-option-roms=off,auto-kernel-cmdline=off'),
+  qemu('q35', 'q35'),
+];
+
+/** `QEMU emulator version …`, or undefined when it is not installed. */
+export function qemuVersion(): string | undefined {
+  const { stdout, status } = spawnSync(Qemu, ['--version'], { encoding: 'utf8' });
+  return status === 0 ? stdout.split('\n')[0]!.replace('emulator version ', '') : undefined;
+}
