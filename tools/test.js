@@ -16,11 +16,13 @@ import { note, root, setUp } from './setup.js';
 /** Host programs that tests call, and the Debian packages that bring them. */
 const HostPackages = { e2fsck: 'e2fsprogs', cpio: 'cpio', flock: 'util-linux' };
 
-/** Suites that measure time or fill the host with machines run one file at a time, after the others. */
+/** Whole guests come last: what is wrong with a part shows in the part's own tests first. */
 const Phases = [
   { name: 'unit and contract tests', folders: ['packages', 'tests/contract', 'tests/guest', 'tests/differential'] },
-  { name: 'boots', folders: ['tests/boot'], concurrency: 1 },
+  { name: 'boots', folders: ['tests/boot'] },
 ];
+/** Each guest takes a core. */
+const concurrency = Math.min(2, availableParallelism());
 
 const totals = { passed: 0, failed: 0, skipped: 0 };
 
@@ -94,7 +96,7 @@ function seconds(started) {
   return `${((Date.now() - started) / 1000).toFixed(1)} s`;
 }
 
-async function runPhase({ name, folders, concurrency = Math.min(2, availableParallelism()) }, words) {
+async function runPhase({ name, folders }, words) {
   const files = testFiles(folders, words);
   if (files.length === 0) return;
   const started = Date.now();

@@ -27,9 +27,6 @@ test('the kernel has no complaint about the platform', { skip: noLinux }, async 
   );
 });
 
-/** docs/deviations.md explains each of them. */
-const KnownComplaints = /unsigned|tainting|out-of-tree/;
-
 test('two processors', { skip: noLinux }, async () => {
   await using vm = await bootedGuest({ cpus: 2 });
   assert.equal((await shell(vm, 'nproc')).trim(), '2');

@@ -7,6 +7,8 @@ import { runCommand } from './run.ts';
 
 /** Runs one command line and returns its exit code. Never throws. */
 export async function main(args: readonly string[]): Promise<number> {
+  // Whoever closed stderr does not want to hear; nothing else ends for it.
+  process.stderr.on('error', () => {});
   try {
     const command = parseCommandLine(args);
     switch (command.kind) {
