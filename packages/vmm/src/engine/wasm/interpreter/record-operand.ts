@@ -1,7 +1,13 @@
 /** Operands whose registers and addresses come from a decoded record. */
 import type { FunctionBuilder } from '../encoder/function-builder.ts';
 import { type F32, type F64, type I32, type I64, type Local, type V128, i32, i64 } from '../encoder/values.ts';
-import { type Operand, type OperandKind, Vector, type Width } from '../../../x86/instructions/semantics/context.ts';
+import {
+  type Operand,
+  type OperandKind,
+  type StackAccess,
+  Vector,
+  type Width,
+} from '../../../x86/instructions/semantics/context.ts';
 import type { OperandForm } from './form.ts';
 import {
   type AccessContext,
@@ -90,6 +96,9 @@ abstract class BaseOperand implements Operand {
     throw this.#cannot('be pointed at');
   }
   requireAligned(_bytes: number): void {}
+  get stack(): StackAccess {
+    return false;
+  }
   linear(): Local<I64> {
     throw this.#cannot('have an address');
   }
@@ -168,8 +177,7 @@ class ImmediateOperand extends BaseOperand {
 /** base + (index << scale) + displacement; segment bases and narrower addressing were folded in by the lowering. */
 class MemoryOperand extends BaseOperand {
   #linear: Local<I64> | undefined;
-  /** Access.Stack when the operand is in the stack segment, else 0. */
-  get #stack(): I32 {
+  override get stack(): I32 {
     return this.context.pc.load8u(Record.Length).and(StackOperand);
   }
   #modifying: { host: Local<I32>; width: Width } | undefined;
@@ -190,11 +198,11 @@ class MemoryOperand extends BaseOperand {
   }
 
   read(width: Width = asWidth(this.bits)): Local<I64> {
-    return emitLoad(this.context, this.linear(), width, this.#stack);
+    return emitLoad(this.context, this.linear(), width, this.stack);
   }
 
   override readModify(width: Width = asWidth(this.bits)): Local<I64> {
-    const { value, host } = emitModify(this.context, this.linear(), width, this.#stack);
+    const { value, host } = emitModify(this.context, this.linear(), width, this.stack);
     this.#modifying = { host, width };
     return value;
   }
@@ -202,49 +210,42 @@ class MemoryOperand extends BaseOperand {
   override write(value: I64, width: Width = asWidth(this.bits)): void {
     const modifying = this.#modifying;
     if (modifying && modifying.width === width) {
-      emitModifyWrite(this.context, this.linear(), modifying.host, width, value, this.#stack);
+      emitModifyWrite(this.context, this.linear(), modifying.host, width, value, this.stack);
     } else {
-      emitStore(this.context, this.linear(), width, value, this.#stack);
+      emitStore(this.context, this.linear(), width, value, this.stack);
     }
   }
 
   override readV128(): Local<V128> {
     const bits = this.bits;
-    if (bits >= 128) return this.f.let(emitReadPointer(this.context, this.linear(), 16, this.#stack).loadV128());
-    const low = emitLoad(this.context, this.linear(), asWidth(bits), this.#stack).zeroExtend(asWidth(bits));
+    if (bits >= 128) return this.f.let(emitReadPointer(this.context, this.linear(), 16, this.stack).loadV128());
+    const low = emitLoad(this.context, this.linear(), asWidth(bits), this.stack).zeroExtend(asWidth(bits));
     return this.f.let(i64(0).splat64().withLane64(0, low));
   }
 
   override writeV128(value: V128): void {
     const named = this.f.let(value);
     if (this.bits < 128) {
-      emitStore(this.context, this.linear(), asWidth(this.bits), named.lane64(0), this.#stack);
+      emitStore(this.context, this.linear(), asWidth(this.bits), named.lane64(0), this.stack);
       return;
     }
-    const { pointer, commit } = emitWritePointer(this.context, this.linear(), 16, this.#stack);
+    const { pointer, commit } = emitWritePointer(this.context, this.linear(), 16, this.stack);
     this.f.storeV128(pointer, 0, named);
     commit();
   }
 
   override readPointer(bytes: number): Local<I32> {
-    return emitReadPointer(this.context, this.linear(), bytes, this.#stack);
+    return emitReadPointer(this.context, this.linear(), bytes, this.stack);
   }
 
   override writePointer(bytes: number): { pointer: Local<I32>; commit(): void } {
-    return emitWritePointer(this.context, this.linear(), bytes, this.#stack);
+    return emitWritePointer(this.context, this.linear(), bytes, this.stack);
   }
 
   override requireAligned(bytes: number): void {
-    const linear = this.linear();
-    const misaligned = linear
+    const misaligned = this.linear()
       .and(bytes - 1)
-      .eqz()
-      .eqz();
-    // A non-canonical address comes first, and is #SS in the stack segment
-    this.f.unlikely(misaligned, () => {
-      const nonCanonical = linear.shl(16).shrS(16).ne(linear);
-      this.context.raiseIf(nonCanonical.and(this.#stack.ne(0)), Vector.StackFault, 0);
-      this.context.raiseIf(i32(1), Vector.GeneralProtection, 0);
-    });
+      .ne(0);
+    this.context.raiseIf(misaligned, Vector.GeneralProtection, 0);
   }
 }

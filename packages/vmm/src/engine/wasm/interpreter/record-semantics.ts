@@ -12,7 +12,14 @@ import {
   i32,
   i64,
 } from '../encoder/values.ts';
-import type { FlagsWriter, Form, Operand, Semantics, Width } from '../../../x86/instructions/semantics/context.ts';
+import type {
+  FlagsWriter,
+  Form,
+  Operand,
+  Semantics,
+  StackAccess,
+  Width,
+} from '../../../x86/instructions/semantics/context.ts';
 
 import type { MmuFunctions } from '../softmmu/mmu.ts';
 import { Cpu, HandlerResult, LoopExit, SegmentField, SegmentIndex, gprOffset, segmentOffset } from './cpu-layout.ts';
@@ -193,16 +200,16 @@ export class RecordSemantics implements Semantics, OperandContext {
     return linear;
   }
 
-  load(linear: I64, width: Width): Local<I64> {
-    return emitLoad(this, this.f.let(linear), width);
+  load(linear: I64, width: Width, stack: StackAccess = false): Local<I64> {
+    return emitLoad(this, this.f.let(linear), width, stack);
   }
-  store(linear: I64, width: Width, value: I64): void {
-    emitStore(this, this.f.let(linear), width, value);
+  store(linear: I64, width: Width, value: I64, stack: StackAccess = false): void {
+    emitStore(this, this.f.let(linear), width, value, stack);
   }
-  modify(linear: I64, width: Width): { value: Local<I64>; write(value: I64): void } {
+  modify(linear: I64, width: Width, stack: StackAccess = false): { value: Local<I64>; write(value: I64): void } {
     const at = this.f.let(linear);
-    const { value, host } = emitModify(this, at, width);
-    return { value, write: (result) => emitModifyWrite(this, at, host, width, result) };
+    const { value, host } = emitModify(this, at, width, stack);
+    return { value, write: (result) => emitModifyWrite(this, at, host, width, result, stack) };
   }
   bulkPointer(linear: I64, write: boolean): Local<I32> {
     return emitBulkPointer(this, this.f.let(linear), write);
@@ -217,11 +224,11 @@ export class RecordSemantics implements Semantics, OperandContext {
   loadV128(linear: I64): Local<V128> {
     return this.f.let(this.loadPointer(linear, 16).loadV128());
   }
-  loadPointer(linear: I64, bytes: number, stack = false): Local<I32> {
+  loadPointer(linear: I64, bytes: number, stack: StackAccess = false): Local<I32> {
     return emitReadPointer(this, this.f.let(linear), bytes, stack);
   }
-  storePointer(linear: I64, bytes: number): { pointer: Local<I32>; commit(): void } {
-    return emitWritePointer(this, this.f.let(linear), bytes);
+  storePointer(linear: I64, bytes: number, stack: StackAccess = false): { pointer: Local<I32>; commit(): void } {
+    return emitWritePointer(this, this.f.let(linear), bytes, stack);
   }
 
   push(width: Width, value: I64): void {

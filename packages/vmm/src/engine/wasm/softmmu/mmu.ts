@@ -354,7 +354,9 @@ function definePointer(module: ModuleBuilder, mmu: MmuFunctions): void {
     const isWrite = f.let(access.and(Access.Write));
     const first = f.let(bytesInFirstPage(linear));
     const inFirst = f.let(first.ltU(bytes).select(first, bytes));
-    f.if(first.ltU(bytes), () => {
+    // Up to 16 bytes are one access, wider ones a row of accesses of the largest power of two that divides them
+    const part = f.let(bytes.eq(10).select(i32(8), bytes.and(i32(0).sub(bytes))));
+    f.if(first.ltU(part), () => {
       requireCanonical(f, mmu, cpu, secondPage(f, cpu, linear), access, () => f.return(i32(0)));
     });
     const host = f.callValue('i32', mmu.resolve, cpu, linear, access, inFirst);

@@ -29,6 +29,9 @@ export type OperandKind =
   | 'relative'
   | 'far';
 
+/** Accesses of the stack segment to addresses that are not canonical raise #SS. As a value: Access.Stack or 0. */
+export type StackAccess = boolean | I32;
+
 export interface Operand {
   readonly kind: OperandKind;
   /** Size in bits of the operand as the table says. */
@@ -61,6 +64,8 @@ export interface Operand {
   writePointer(bytes: number): { pointer: Local<I32>; commit(): void };
   /** memory only: raises #GP(0) when the linear address is not a multiple of `bytes` (a power of two). */
   requireAligned(bytes: number): void;
+  /** memory only: for accesses to parts of the operand by linear address, whether they are of the stack segment. */
+  readonly stack: StackAccess;
   /** memory only: the linear address (segment base included) */
   linear(): Local<I64>;
   /** memory only: the offset (no segment base), truncated to the address size: LEA */
@@ -177,10 +182,10 @@ export interface Semantics {
   /** Linear address of offset in segment `segment` for `bytes` bytes: limit and type checks outside 64-bit code. `offset` zero-extended. */
   segmented(segment: number, offset: I64, bytes: number, write: boolean): Local<I64>;
   /** Memory by linear address with the current privilege; may fault. Reads are sign-extended. */
-  load(linear: I64, width: Width): Local<I64>;
-  store(linear: I64, width: Width, value: I64): void;
+  load(linear: I64, width: Width, stack?: StackAccess): Local<I64>;
+  store(linear: I64, width: Width, value: I64, stack?: StackAccess): void;
   /** Reads for a later `write` of the same bytes: write access is checked first. */
-  modify(linear: I64, width: Width): { value: Local<I64>; write(value: I64): void };
+  modify(linear: I64, width: Width, stack?: StackAccess): { value: Local<I64>; write(value: I64): void };
   /**
    * Host address of a linear address whose page is plain RAM that may be accessed up to its end without further checks;
    * 0 otherwise (device, code page). May fault.
@@ -189,9 +194,9 @@ export interface Semantics {
   /** A port access by a device, replayed when the instruction runs again (string I/O). `port` is zero-extended. */
   port(write: boolean, port: I64, bytes: number, value: I64): Local<I64>;
   loadV128(linear: I64): Local<V128>;
-  /** Host pointer to `bytes` readable (writable) bytes, as Operand.readPointer / writePointer. `stack`: #SS, not #GP. */
-  loadPointer(linear: I64, bytes: number, stack?: boolean): Local<I32>;
-  storePointer(linear: I64, bytes: number): { pointer: Local<I32>; commit(): void };
+  /** Host pointer to `bytes` readable (writable) bytes, as Operand.readPointer / writePointer. */
+  loadPointer(linear: I64, bytes: number, stack?: StackAccess): Local<I32>;
+  storePointer(linear: I64, bytes: number, stack?: StackAccess): { pointer: Local<I32>; commit(): void };
   push(width: Width, value: I64): void;
   /** Reads the top of the stack without moving RSP. */
   peek(width: Width, offset: number): Local<I64>;

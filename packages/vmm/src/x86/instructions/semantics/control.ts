@@ -81,8 +81,8 @@ const far =
     } else {
       const offsetWidth = width === 16 ? 16 : 32;
       const linear = s.op0.linear();
-      const offset = s.load(linear, offsetWidth);
-      const selector = s.load(linear.add(offsetWidth / 8), 16);
+      const offset = s.load(linear, offsetWidth, s.op0.stack);
+      const selector = s.load(linear.add(offsetWidth / 8), 16, s.op0.stack);
       s.setState64(Cpu.RareArgument2, offset.zeroExtend(offsetWidth));
       s.setState64(Cpu.RareArgument, selector.and(0xffff));
     }

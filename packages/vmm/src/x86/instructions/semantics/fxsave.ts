@@ -178,13 +178,16 @@ const legacyBytes = (s: Semantics): number => Image.Xmm + xmmBytes(s);
 
 /** Faults as a write of one byte would. */
 function probeWrite(s: Semantics, linear: I64): void {
-  s.storePointer(linear, 1);
+  s.storePointer(linear, 1, s.op0.stack);
 }
 
 function requireFxsave(s: Semantics): void {
   s.raiseIf(s.state32(Cpu.Cr0).and(Cr0.Emulation), Vector.InvalidOpcode);
   s.raiseIf(s.state32(Cpu.Cr0).and(Cr0.TaskSwitched), Vector.DeviceNotAvailable);
-  s.op0.requireAligned(16);
+  // Alignment is looked at after the first bytes' canonical form
+  const beyond = s.let(s.op0.linear().add(3));
+  const canonical = beyond.shl(16).shrS(16).eq(beyond);
+  s.f.if(canonical, () => s.op0.requireAligned(16));
 }
 
 /** Without CR4.OSFXSR, XMM registers and MXCSR have no part in FXSAVE and FXRSTOR. */
@@ -195,7 +198,7 @@ const fxsave: Semantic = (s) => {
   const linear = s.op0.linear();
   // The processor looks at the last byte first.
   probeWrite(s, s.let(linear.add(Image.FxsaveEnd - 1)));
-  const { pointer, commit } = storePartly(s, linear, legacyBytes(s));
+  const { pointer, commit } = storePartly(s, linear, legacyBytes(s), s.op0.stack);
   call(s, saveX87, pointer);
   s.f.if(withSse(s), () => {
     saveMxcsr(s, pointer);
@@ -207,8 +210,8 @@ const fxsave: Semantic = (s) => {
 const fxrstor: Semantic = (s) => {
   requireFxsave(s);
   const linear = s.op0.linear();
-  s.load(s.let(linear.add(Image.FxsaveEnd - 1)), 8);
-  const from = s.loadPointer(linear, legacyBytes(s));
+  s.load(s.let(linear.add(Image.FxsaveEnd - 1)), 8, s.op0.stack);
+  const from = s.loadPointer(linear, legacyBytes(s), s.op0.stack);
   const sse = s.let(withSse(s));
   const mxcsr = s.let(from.load32(Image.Mxcsr));
   s.f.if(sse, () => requireMxcsr(s, mxcsr));
@@ -238,8 +241,8 @@ const xsave =
     const header = s.let(linear.add(Image.ComponentBitmap));
     probeWrite(s, linear);
     probeWrite(s, s.let(linear.add(Image.HeaderEnd - 1)));
-    const before = s.load(header, 64);
-    const { pointer, commit } = storePartly(s, linear, legacyBytes(s));
+    const before = s.load(header, 64, s.op0.stack);
+    const { pointer, commit } = storePartly(s, linear, legacyBytes(s), s.op0.stack);
     const kept = before.and(requested.toI64u().xor(-1));
     s.store(header, 64, s.let(kept.or(requested.and(inUse).toI64u())));
     const written = optimized ? s.let(requested.and(inUse)) : requested;
@@ -253,13 +256,14 @@ const xrstor: Semantic = (s) => {
   const { f } = s;
   const requested = requestedComponents(s);
   const linear = s.op0.linear();
-  s.load(linear, 8);
-  const present = s.load(s.let(linear.add(Image.ComponentBitmap)), 64);
-  const compaction = s.load(s.let(linear.add(Image.Compaction)), 64);
-  const reserved = s.load(s.let(linear.add(Image.Compaction + 8)), 64);
+  const { stack } = s.op0;
+  s.load(linear, 8, stack);
+  const present = s.load(s.let(linear.add(Image.ComponentBitmap)), 64, stack);
+  const compaction = s.load(s.let(linear.add(Image.Compaction)), 64, stack);
+  const reserved = s.load(s.let(linear.add(Image.Compaction + 8)), 64, stack);
   const unsupported = present.and(s.state64(Cpu.Xcr0).xor(-1));
   s.raiseIf(unsupported.or(compaction).or(reserved).ne(0), Vector.GeneralProtection, 0);
-  const from = s.loadPointer(linear, legacyBytes(s));
+  const from = s.loadPointer(linear, legacyBytes(s), s.op0.stack);
   // MXCSR is loaded also when its component is to be initialised.
   const mxcsr = s.let(from.load32(Image.Mxcsr));
   f.if(requested.and(Component.Sse), () => {

@@ -210,8 +210,8 @@ const loadFar =
     // One pointer access for offset and selector; the offset has at most 32 bits on AMD processors
     const offsetWidth = width === 16 ? 16 : 32;
     const linear = s.op1.linear();
-    const offset = s.load(linear, offsetWidth);
-    const selector = s.load(linear.add(offsetWidth / 8), 16);
+    const offset = s.load(linear, offsetWidth, s.op1.stack);
+    const selector = s.load(linear.add(offsetWidth / 8), 16, s.op1.stack);
     s.setState64(Cpu.RareArgument, selector.and(0xffff));
     s.setState64(Cpu.RareArgument2, segment);
     s.rare('loadSegment');

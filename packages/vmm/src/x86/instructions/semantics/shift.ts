@@ -168,10 +168,11 @@ const bitTest =
     };
     if (s.op0.kind === 'memory' && s.op1.kind !== 'immediate') {
       // The offset reaches beyond the operand: SDM Vol. 2A "Bit Addressing"
-      const linear = s.let(s.op0.linear().add(offset.shrS(Math.log2(width)).mul(width / 8)));
-      if (!change) finish(s.load(linear, width), undefined);
+      const sum = s.op0.linear().add(offset.shrS(Math.log2(width)).mul(width / 8));
+      const linear = s.let(s.form.codeSize === 64 ? sum : sum.zeroExtend(32));
+      if (!change) finish(s.load(linear, width, s.op0.stack), undefined);
       else {
-        const { value, write } = s.modify(linear, width);
+        const { value, write } = s.modify(linear, width, s.op0.stack);
         finish(value, write);
       }
     } else if (change) {

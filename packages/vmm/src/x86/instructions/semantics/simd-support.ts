@@ -15,7 +15,7 @@ import {
   v128,
 } from '../../../engine/wasm/encoder/values.ts';
 import { Cpu } from '../../../engine/wasm/interpreter/cpu-layout.ts';
-import { type Operand, type Semantic, type Semantics, Vector } from './context.ts';
+import { type Operand, type Semantic, type Semantics, type StackAccess, Vector } from './context.ts';
 
 /** What helper functions may use of the context: they are not tied to one instruction. */
 export type Shared = Pick<Semantics, 'helper' | 'data'>;
@@ -83,9 +83,14 @@ export function writeMmx(s: Semantics, operand: Operand, value: I64): void {
 }
 
 /** A pointer for writing parts of `bytes` bytes: the others keep their contents. */
-export function storePartly(s: Semantics, linear: I64, bytes: number): { pointer: Local<I32>; commit(): void } {
-  const target = s.storePointer(linear, bytes);
-  const from = s.loadPointer(linear, bytes);
+export function storePartly(
+  s: Semantics,
+  linear: I64,
+  bytes: number,
+  stack: StackAccess = false,
+): { pointer: Local<I32>; commit(): void } {
+  const target = s.storePointer(linear, bytes, stack);
+  const from = s.loadPointer(linear, bytes, stack);
   s.f.unlikely(from.ne(target.pointer), () => s.f.memoryCopy(target.pointer, from, i32(bytes)));
   return target;
 }

@@ -221,8 +221,8 @@ const storeTable =
   (s) => {
     requireUmip(s);
     const linear = s.op0.linear();
-    s.store(linear, 16, s.state32(limit).toI64u());
-    s.store(linear.add(2), s.form.codeSize === 64 ? 64 : 32, s.state64(base));
+    s.store(linear, 16, s.state32(limit).toI64u(), s.op0.stack);
+    s.store(linear.add(2), s.form.codeSize === 64 ? 64 : 32, s.state64(base), s.op0.stack);
   };
 
 const loadTable =
@@ -230,9 +230,9 @@ const loadTable =
   (s) => {
     requireCpl0(s);
     const linear = s.op0.linear();
-    const newLimit = s.let(s.load(linear, 16).toI32().and(0xffff));
+    const newLimit = s.let(s.load(linear, 16, s.op0.stack).toI32().and(0xffff));
     const long = s.form.codeSize === 64;
-    const raw = s.load(linear.add(2), long ? 64 : 32);
+    const raw = s.load(linear.add(2), long ? 64 : 32, s.op0.stack);
     if (long) s.raiseIf(raw.shl(16).shrS(16).ne(raw), Vector.GeneralProtection);
     s.setState32(limit, newLimit);
     // A 16-bit operand size loads 24 bits of base
