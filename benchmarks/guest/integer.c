@@ -3,7 +3,7 @@
 
 static const char name[] = "integer";
 
-enum { SieveSize = 1 << 20, Rounds = 6, CollatzLimit = 200000 };
+enum { SieveSize = 1 << 20, Rounds = 12, CollatzLimit = 400000 };
 static u8 composite[SieveSize];
 
 static u64 count_primes(void) {
