@@ -9,13 +9,8 @@ import { beginLine, DoneLine, parseResult } from './programs.ts';
 import type { ProgramResult } from './programs.ts';
 
 /** Milliseconds that a boot may take, and a run. */
-const BootPatience = 25_000;
+const BootPatience = 20_000;
 const Patience = 90_000;
-/**
- * Attempts at a run whose guest does not come to /init. On QEMU's microvm, which has no timer but the PIT, Linux now and
- * then finds no clock on a busy host ("tsc: No reference available") and stands still.
- */
-const Attempts = 3;
 
 export interface GuestRun {
   /** From process start to the first line of /init. */
@@ -30,26 +25,11 @@ export interface TimedProgram extends ProgramResult {
   readonly hostSeconds: number;
 }
 
-/** Runs a guest until one boots. Tells `note` of attempts that failed. */
-export async function runGuest(
-  emulator: Emulator,
-  files: GuestFiles,
-  { signal, note }: { readonly signal: AbortSignal; readonly note: (text: string) => void },
-): Promise<GuestRun> {
-  for (let attempt = 1; ; attempt++) {
-    try {
-      return await runOnce(emulator, files, signal);
-    } catch (error) {
-      if (!(error instanceof NoBoot) || attempt === Attempts) throw error;
-      note(`${error.message} (repeated)`);
-    }
-  }
-}
+/** The guest never came to /init, and printed no reason. */
+export class NoBoot extends Error {}
 
-class NoBoot extends Error {}
-
-/** Throws an Error that says what went wrong; the process has ended then, too. */
-async function runOnce(emulator: Emulator, files: GuestFiles, signal: AbortSignal): Promise<GuestRun> {
+/** Runs a guest once. Throws an Error that says what went wrong; the process has ended then, too. */
+export async function runGuest(emulator: Emulator, files: GuestFiles, signal: AbortSignal): Promise<GuestRun> {
   signal.throwIfAborted();
   const start = performance.now();
   const child = spawn(emulator.command, emulator.args(files), { stdio: ['ignore', 'pipe', 'pipe'] });

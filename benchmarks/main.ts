@@ -13,8 +13,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { ensureGuestImage } from '#lodger/images/index.js';
 import { lodger, MemoryMebibytes, qemuEmulators, qemuVersion } from './emulators.ts';
-import type { GuestFiles } from './emulators.ts';
-import { runGuest } from './guest-run.ts';
+import type { Emulator, GuestFiles } from './emulators.ts';
+import { NoBoot, runGuest } from './guest-run.ts';
 import { describeHost } from './host.ts';
 import type { InstructionCounts } from './instruction-counts.ts';
 import { doubts, noMeasurements } from './measurements.ts';
@@ -68,16 +68,32 @@ async function bench(options: Options, directory: string, signal: AbortSignal): 
   return doubts(measurements).wrong.length > 0 ? 1 : 0;
 }
 
+/** Attempts at a run whose guest does not boot. */
+const Attempts = 2;
+
+/**
+ * Runs a guest until one boots, and does without this sample of QEMU's if none does. On microvm, which has no timer but
+ * the PIT, Linux now and then finds no clock on a busy host ("tsc: No reference available") and stands still.
+ */
+async function sample(emulator: Emulator, { files, signal }: Plan, measurements: Measurements, notes: string[]) {
+  for (let attempt = 1; attempt <= Attempts; attempt++) {
+    try {
+      measurements.runs[emulator.name].push(await runGuest(emulator, files, signal));
+      return;
+    } catch (error) {
+      if (!(error instanceof NoBoot) || emulator === lodger) throw error;
+      note(error.message);
+      notes.push(error.message);
+    }
+  }
+}
+
 /** Ends early, with a note, when the time is used up: the medians then have fewer samples. */
 async function runRounds(plan: Plan, hasQemu: boolean, measurements: Measurements, notes: string[]): Promise<void> {
-  const { options, files, signal } = plan;
+  const { options } = plan;
   const emulators = [lodger, ...(hasQemu ? qemuEmulators : [])];
   const steps = [
-    ...emulators.map((emulator) => async () => {
-      measurements.runs[emulator.name].push(
-        await runGuest(emulator, files, { signal, note: (text) => void (note(text), notes.push(text)) }),
-      );
-    }),
+    ...emulators.map((emulator) => () => sample(emulator, plan, measurements, notes)),
     async () => void measurements.counts.push(await countInstructions(plan)),
   ];
   const start = performance.now();

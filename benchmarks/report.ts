@@ -33,9 +33,16 @@ export function report(measurements: Measurements, host: HostDescription, notes:
     '',
     ...instructionLines(measurements),
     ...table([['bar', 'limit', 'measured', ''], ...barRows(measurements)]),
-    ...(warnings.length > 0 ? ['', ...warnings.map((text) => `note: ${text}`)] : []),
+    ...(warnings.length > 0 ? ['', ...counted(warnings).map((text) => `note: ${text}`)] : []),
     '',
   ].join('\n');
+}
+
+/** Equal lines become one with their number. */
+function counted(lines: readonly string[]): string[] {
+  const numbers = new Map<string, number>();
+  for (const line of lines) numbers.set(line, (numbers.get(line) ?? 0) + 1);
+  return [...numbers].map(([line, number]) => (number === 1 ? line : `${line} (${number} times)`));
 }
 
 function rows(measurements: Measurements): string[][] {
