@@ -4,7 +4,6 @@ import { IrqChip } from '../../interrupts/irqchip.ts';
 import type { InterruptLine, MsiSink } from '../../interrupts/interrupt-line.ts';
 import { HighRamStart, LowRamLimit } from '../../machine/memory-map.ts';
 import { gpa } from '../../memory/address.ts';
-import type { GuestMemory } from '../../memory/guest-memory.ts';
 import { HostError } from '../../errors/host-error.ts';
 import type { Clock } from '../../time/clock.ts';
 import { HeapTimerQueue } from '../../time/timer-queue.ts';
@@ -49,6 +48,7 @@ export interface WasmEngineOptions {
 }
 
 const CounterBytes = 0x3000;
+const PageSize = 4096;
 
 /** Largest guest memory: a wasm memory has 4 GiB at most, and the engine needs room. */
 export const MaxMemorySize = 3584 * 1024 * 1024;
@@ -86,7 +86,7 @@ export interface EngineStatistics {
 }
 
 export class WasmEngineVm implements EngineVm {
-  readonly memory: GuestMemory;
+  readonly memory: SharedGuestMemory;
   readonly msi: MsiSink;
   readonly irqchip: IrqChip;
   readonly caches: TranslationCaches;
@@ -235,12 +235,20 @@ export class WasmEngineVm implements EngineVm {
 
   setMemorySlot(slot: MemorySlot): void {
     const old = this.#slots.get(slot.id);
+    const isPage = (value: number): boolean => value % PageSize === 0;
+    if (!isPage(slot.start) || !isPage(slot.size))
+      throw new HostError('InvalidArgument', 'memory slots are whole pages');
+    if (!old && slot.size > 0 && this.#slots.size === MaxSlots) {
+      throw new HostError('InvalidArgument', `at most ${MaxSlots} memory slots`);
+    }
     if (slot.size === 0) this.#slots.delete(slot.id);
     else {
       const host = old && old.size >= slot.size ? old.host : this.#allocate(slot.size);
       this.#slots.set(slot.id, { ...slot, host });
     }
     this.#writeSlots();
+    const slots = [...this.#slots.values()];
+    this.memory.setSlots(slots.map(({ start, size, host }) => ({ start, length: size, host })));
     for (const cpu of this.layout.cpuBlocks) this.caches.flushTlb(cpu, true);
     this.#dropAllCode();
   }
@@ -374,11 +382,11 @@ export class WasmEngineVm implements EngineVm {
     if (host + size > this.layout.ram + this.layout.ramSize) {
       throw new HostError('MemoryTooLarge', 'no room for the memory slot: create the engine with a larger slackSize');
     }
+    new Uint8Array(this.buffer).fill(0, host, host + size);
     return host;
   }
 
   #writeSlots(): void {
-    if (this.#slots.size > MaxSlots) throw new HostError('InvalidArgument', `at most ${MaxSlots} memory slots`);
     this.#view.setUint32(VmBlock + VmField.SlotCount, this.#slots.size, true);
     [...this.#slots.values()].forEach(({ start, size, host, readOnly }, i) => {
       const at = VmBlock + VmField.Slots + i * SlotSize;

@@ -29,6 +29,8 @@ export class SharedGuestMemory implements GuestMemory {
   readonly #view: DataView;
   readonly #words: Int32Array;
   readonly #layout: SharedMemoryDescription['layout'];
+  /** RAM and the memory slots that were added. */
+  #slots: readonly RamRange[];
   /** Set on the vCPU thread: drops the code of a RAM page. */
   #dropCode: ((page: number) => void) | undefined;
 
@@ -39,7 +41,13 @@ export class SharedGuestMemory implements GuestMemory {
     this.#view = new DataView(description.buffer);
     this.#words = new Int32Array(description.buffer);
     this.#layout = description.layout;
+    this.#slots = description.ranges;
     this.#dropCode = dropCode;
+  }
+
+  /** Replaces the memory slots, RAM included, that this thread's accesses reach. */
+  setSlots(slots: readonly RamRange[]): void {
+    this.#slots = slots;
   }
 
   read(address: GuestPhysicalAddress, target: Uint8Array): boolean {
@@ -95,7 +103,7 @@ export class SharedGuestMemory implements GuestMemory {
 
   markWritten(address: GuestPhysicalAddress, length: number): void {
     if (length === 0) return;
-    for (const range of this.ranges) {
+    for (const range of this.#slots) {
       const start = Math.max(address, range.start);
       const end = Math.min(address + length, range.start + range.length);
       if (start < end) this.#dropRange(range.host + (start - range.start), end - start);
@@ -143,7 +151,7 @@ export class SharedGuestMemory implements GuestMemory {
 
   /** Host address when the whole range lies in one RAM range, else 0. */
   #host(address: number, length: number): number {
-    for (const range of this.ranges) {
+    for (const range of this.#slots) {
       const offset = address - range.start;
       if (offset >= 0 && offset + length <= range.length) return range.host + offset;
     }
@@ -156,7 +164,7 @@ export class SharedGuestMemory implements GuestMemory {
     let at = 0;
     while (at < length) {
       const here = address + at;
-      const range = this.ranges.find(({ start, length: size }) => here >= start && here < start + size);
+      const range = this.#slots.find(({ start, length: size }) => here >= start && here < start + size);
       if (!range) return false;
       const size = Math.min(length - at, range.start + range.length - here);
       pieces.push({ host: range.host + (here - range.start), at, length: size });

@@ -128,7 +128,7 @@ export class WasmVcpu implements Vcpu {
     const exit = stepped ? this.#runStep() : this.#runSlice();
     const retired = (this.cpu.u32(Cpu.Retired) - before) >>> 0;
     this.#quota -= retired + RoundTripInstructions;
-    if (exit === LoopExit.Budget && !stepped) this.#quota = 0;
+    if (exit === LoopExit.Budget && !stepped && !this.#step) this.#quota = 0;
     return this.#handle(exit);
   }
 

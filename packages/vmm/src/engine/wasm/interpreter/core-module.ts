@@ -477,6 +477,9 @@ function deliverAtRip(loop: Loop, parts: RunParts, dispatch: Label): void {
   f.br(dispatch);
 }
 
+/** What a piece of a repetition (semantics/string.ts) takes from the budget, in instructions. */
+const RepetitionCost = 50;
+
 /** L0 G0 to L3 G3 of DR7. */
 const BreakpointEnables = 0xff;
 
@@ -498,6 +501,9 @@ function emitLeave(loop: Loop, parts: RunParts, dispatch: Label): void {
     returnCounted(loop, cpu.load32(Cpu.ExitKind));
   });
   f.if(status.eq(HandlerResult.Again), () => {
+    // Pieces of a repetition take longer than instructions, but do not count as more of them
+    f.set(left, left.sub(RepetitionCost));
+    f.store32(cpu, Cpu.Budget, cpu.load32(Cpu.Budget).sub(RepetitionCost));
     f.store64(cpu, Cpu.Rip, ripAt(loop, pc.load16u(Record.Offset)));
   });
   f.if(status.eq(HandlerResult.ResyncNext), () => f.store64(cpu, Cpu.Rip, ripAt(loop, next)));

@@ -53,8 +53,10 @@ const KindOfClass: Record<number, OperandKind> = {
 };
 const StaticIndex: readonly OperandKind[] = ['segment', 'control', 'debug', 'st'];
 
-/** BT Ev, Ib is another instruction than BT Ev, Gv, whose bit offset reaches beyond the operand. */
-const BitTest = /^BT[SRC]?$/;
+/**
+ * Their second operand's immediate is not one more source: BT Ev, Gv reaches beyond the operand, and IN's other port is DX.
+ */
+const OwnImmediate = /^(BT[SRC]?|IN)$/;
 
 /** Shift counts have 8 bits as CL has; other immediate sources are as wide as the destination. */
 const sourceBits = (group: string, destination: OperandForm, source: OperandForm): number =>
@@ -86,7 +88,7 @@ export function formOf(instruction: DecodedInstruction, stack32: boolean): Instr
     for (let i = 0; i < instruction.operandCount; i++) {
       const decoded = instruction.operands[i]!;
       const form = operandForm(decoded);
-      const immediateSource = i === 1 && form.kind === 'immediate' && !BitTest.test(row.mnemonic);
+      const immediateSource = i === 1 && form.kind === 'immediate' && !OwnImmediate.test(row.mnemonic);
       operands.push(immediateSource ? { ...form, kind: 'gpr', bits: sourceBits(row.group, operands[0]!, form) } : form);
     }
   }
