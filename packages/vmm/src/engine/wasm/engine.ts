@@ -14,7 +14,7 @@ import { type CoreExports, buildCore } from './interpreter/core-module.ts';
 import { Cpu, SegmentIndex } from './interpreter/cpu-layout.ts';
 import { HandlerTable } from './interpreter/handler-table.ts';
 import { Lowering } from './interpreter/lowering.ts';
-import { inlineHandlers } from './interpreter/inline-forms.ts';
+import { commonForms, inlineHandlers } from './interpreter/inline-forms.ts';
 import { CpuModel } from './cpu-model.ts';
 import { legacyEvent, rareInstructions } from './rare/rare-table.ts';
 import { RareCpu } from './rare/rare-cpu.ts';
@@ -43,6 +43,8 @@ export interface WasmEngineOptions {
   readonly compileCore?: CompileCore;
   /** Bytes of shared memory for slots that are added after creation. */
   readonly slackSize?: number;
+  /** Bytes of shared memory for each vCPU's decoded blocks: when they are full, all are dropped. */
+  readonly arenaSize?: number;
   /** Counts executions by handler (slower): for benchmarks. Read with {@link WasmEngineVm.executionCounts}. */
   readonly countExecutions?: boolean;
 }
@@ -110,7 +112,7 @@ export class WasmEngineVm implements EngineVm {
 
   constructor(config: EngineVmConfig, options: WasmEngineOptions) {
     this.#clock = config.clock;
-    this.layout = vmLayout(config.vcpus, config.memorySize, options.slackSize);
+    this.layout = vmLayout(config.vcpus, config.memorySize, options.slackSize, options.arenaSize);
     const memory = createMemory(this.layout.wasmPages);
     this.buffer = memory.buffer;
     this.#view = new DataView(this.buffer);
@@ -137,7 +139,8 @@ export class WasmEngineVm implements EngineVm {
       tscOffset: (vcpu) => this.#cpus[vcpu]!.u64(Cpu.TscOffset),
     });
     const rare = this.#rareTable();
-    const inline = inlineHandlers();
+    const decoder = createDecoder({ features: new Set<CpuFeature>(this.#model.decoderFeatures) });
+    const inline = inlineHandlers(decoder);
     const environment = {
       rareIndex: rare.index,
       data: (name: string, bytes: () => Uint8Array) => this.#constant(name, bytes),
@@ -172,11 +175,12 @@ export class WasmEngineVm implements EngineVm {
       },
       this.core,
     );
+    this.handlers.prepare(commonForms(decoder));
     this.#lowering = new Lowering({
       buffer: this.buffer,
       layout: this.layout,
       handlers: this.handlers,
-      decoder: createDecoder({ features: new Set<CpuFeature>(this.#model.decoderFeatures) }),
+      decoder,
     });
     this.#lowering.onCodePage = (page) => this.caches.protectPage(page);
     this.layout.cpuBlocks.forEach((at, id) => {
@@ -306,8 +310,8 @@ export class WasmEngineVm implements EngineVm {
     return {
       index: (name: string): number => {
         const index = names.indexOf(name);
-        if (index < 0) console.error(`no rare instruction '${name}'`);
-        return index < 0 ? 0 : index;
+        if (index < 0) throw new Error(`no rare instruction '${name}'`);
+        return index;
       },
       call: (at: number, record: number, index: number): number => {
         const cpu = this.#cpuAt(at);

@@ -40,6 +40,9 @@ export interface HandlerEnvironment extends Pick<CoreFunctions, 'rareIndex' | 'd
   semantic(mnemonic: string): Semantic | undefined;
 }
 
+/** Defines a handler's function in a module. */
+type Definition = (module: ModuleBuilder, core: CoreFunctions) => FunctionRef;
+
 export class HandlerTable {
   readonly #environment: HandlerEnvironment;
   readonly #core: CoreExports;
@@ -96,20 +99,37 @@ export class HandlerTable {
     );
   }
 
-  #add(key: string, define: (module: ModuleBuilder, core: CoreFunctions) => FunctionRef): number {
+  /** Makes handlers of these forms in one module. */
+  prepare(forms: readonly InstructionForm[]): void {
+    const definitions = new Map<string, Definition>();
+    for (const form of forms) {
+      const semantic = this.#environment.semantic(form.form.mnemonic);
+      if (!semantic || this.#numbers.has(form.key)) continue;
+      definitions.set(form.key, (module, core) => defineHandler(module, core, form, semantic));
+    }
+    this.#instantiate(definitions);
+  }
+
+  #add(key: string, define: Definition): number {
+    this.#instantiate(new Map([[key, define]]));
+    return this.#numbers.get(key)!;
+  }
+
+  /** One module with a function for each definition; each gets the next table slot. */
+  #instantiate(definitions: ReadonlyMap<string, Definition>): void {
     const { layout, memory, table, inlineCount, rare } = this.#environment;
     const module = new ModuleBuilder();
     module.importMemory('env', 'memory', layout.wasmPages, layout.wasmPages);
     const core = importCore(module, this.#environment);
-    module.export('handler', define(module, core));
+    for (const [key, define] of definitions) module.export(key, define(module, core));
     const imports = { env: { memory, rare }, core: this.#core as unknown as WebAssembly.ModuleImports };
     const instance = new WebAssembly.Instance(new WebAssembly.Module(module.finish()), imports);
-    const slot = this.#used++;
-    if (slot >= table.length) table.grow(256);
-    table.set(slot, instance.exports['handler']);
-    const number = inlineCount + slot;
-    this.#numbers.set(key, number);
-    return number;
+    for (const key of definitions.keys()) {
+      const slot = this.#used++;
+      if (slot >= table.length) table.grow(256);
+      table.set(slot, instance.exports[key]);
+      this.#numbers.set(key, inlineCount + slot);
+    }
   }
 }
 
