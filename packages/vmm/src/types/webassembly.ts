@@ -1,6 +1,7 @@
 /** The part of the WebAssembly JavaScript API that the engine uses: every runtime has it, no `lib` without DOM declares it. */
 declare global {
   namespace WebAssembly {
+    function validate(bytes: Uint8Array<ArrayBuffer>): boolean;
     type ImportValue = unknown;
     type ModuleImports = Record<string, ImportValue>;
     type Imports = Record<string, ModuleImports>;
