@@ -1,16 +1,12 @@
 /** Builds the body of one wasm function: statements in order, structured control flow with labels, pooled locals. */
 import { unsigned } from './leb128.ts';
+import type { F32, F64, I64, V128, Value } from './values.ts';
 import {
   type Code,
-  F32,
-  F64,
   I32,
   type I32Like,
-  I64,
   type I64Like,
   type Local,
-  V128,
-  Value,
   type ValueType,
   i32,
   i64,

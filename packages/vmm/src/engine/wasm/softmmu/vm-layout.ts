@@ -67,10 +67,19 @@ export interface VmLayout {
 
 const align = (value: number, to: number): number => Math.ceil(value / to) * to;
 
-/** Computes the layout. `slackSize` bytes behind RAM are for memory slots added later. */
-export function vmLayout(vcpus: number, memorySize: number, slackSize = 0): VmLayout {
+const Mebibyte = 1 << 20;
+
+/**
+ * Computes the layout. `slackSize` bytes behind RAM are for memory slots added later; `arenaSize` bytes hold a vCPU's
+ * decoded blocks.
+ */
+export function vmLayout(
+  vcpus: number,
+  memorySize: number,
+  slackSize = 0,
+  arenaSize = (vcpus <= 2 ? 24 : 12) * Mebibyte,
+): VmLayout {
   const ramSize = memorySize + slackSize;
-  const arenaSize = vcpus <= 2 ? 24 << 20 : 12 << 20;
   const ramPages = ramSize / 4096;
   let at = VmBlock + VmBlockSize;
   const take = (size: number): number => {
