@@ -67,11 +67,8 @@ export class CpuModel {
     this.#accounting.stopped(id, runnable);
   }
 
-  /** For RDRAND and RDSEED. */
+  /** For RDRAND and RDSEED: what the runtime's cryptography (Web Crypto API) gives. */
   random(): bigint {
-    return BigInt.asUintN(
-      64,
-      BigInt(Math.floor(Math.random() * 2 ** 32)) * BigInt(Math.floor(Math.random() * 2 ** 32)),
-    );
+    return crypto.getRandomValues(new BigUint64Array(1))[0]!;
   }
 }
