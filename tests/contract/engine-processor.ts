@@ -130,6 +130,20 @@ export const processorTests: ContractTests = {
     assert.ok(third >= 5n << 40n && third < (5n << 40n) + (1n << 36n));
   },
 
+  'the TSC of a state is what RDTSC reads'(engine) {
+    const guest = new EngineGuest(engine);
+    guest.start((a) => {
+      done(a.db(0x0f, 0x31).shift('shl', rdx, 32).or(rax, rdx).mov(at(At.Results), rax));
+    });
+    const tsc = 7n << 44n;
+    guest.update((state) => Object.assign(state, { msrs: [[Msr.Tsc, tsc]] }));
+    engine.advance(5_000);
+    const saved = new Map(guest.vcpu.state().msrs).get(Msr.Tsc) ?? 0n;
+    assert.ok(saved >= tsc + 5_000n);
+    guest.run();
+    assert.ok(guest.result() >= saved && guest.result() < tsc + (1n << 36n));
+  },
+
   'a jump, call or return to a non-canonical address is the instruction’s own #GP'(engine) {
     const guest = new EngineGuest(engine);
     const nowhere = 0x0010_0000_0001_0000n;

@@ -227,6 +227,8 @@ export class WasmEngineVm implements EngineVm {
     const vcpu = new WasmVcpu(id, this.#cpus[id]!, {
       irqchip: this.irqchip,
       core: this.core,
+      now: () => BigInt(Math.floor(this.#clock.now())),
+      tscChanged: () => this.#model.tscChanged(),
       attentionWanted: () => Atomics.load(this.#attention, 0) !== 0,
       dropStale: () => this.caches.dropStale(),
       flushTranslations: (cpu) => this.caches.flushTlb(cpu, true),

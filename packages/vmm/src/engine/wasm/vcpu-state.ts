@@ -119,11 +119,12 @@ export interface VcpuRunState {
   readonly nmi: VcpuState['events']['nmi'];
 }
 
-export function saveState(cpu: RareCpu, apic: LocalApic, run: VcpuRunState): VcpuState {
+/** `now`: the clock's nanoseconds, which the TSC follows. */
+export function saveState(cpu: RareCpu, apic: LocalApic, run: VcpuRunState, now: bigint): VcpuState {
   const regs: Partial<GeneralRegisters> = { rip: cpu.rip, rflags: BigInt(cpu.rflags >>> 0) };
   RegisterNames.forEach((name, i) => (regs[name] = cpu.gpr(i)));
   const msrs: [number, bigint][] = StateMsrs.map(([index, field]) => [index, cpu.u64(field)]);
-  msrs.push([MsrTsc, cpu.u64(Cpu.TscOffset)]);
+  msrs.push([MsrTsc, BigInt.asUintN(64, cpu.u64(Cpu.TscOffset) + now)]);
   const shadowed = cpu.u32(Cpu.Shadow) !== 0 && cpu.u64(Cpu.ShadowRip) === cpu.rip;
   return {
     version: 1,
@@ -176,7 +177,7 @@ function saveFpu(cpu: RareCpu): FpuState {
   };
 }
 
-export function loadState(cpu: RareCpu, apic: LocalApic, state: VcpuState): void {
+export function loadState(cpu: RareCpu, apic: LocalApic, state: VcpuState, now: bigint): void {
   const { regs, sregs, fpu } = state;
   RegisterNames.forEach((name, i) => cpu.setU64(gprOffset(i), BigInt.asUintN(64, regs[name])));
   cpu.rip = BigInt.asUintN(64, regs.rip);
@@ -200,8 +201,12 @@ export function loadState(cpu: RareCpu, apic: LocalApic, state: VcpuState): void
   cpu.setU64(Cpu.Xcr0, state.xcr0);
   const fields = new Map(StateMsrs);
   for (const [index, value] of state.msrs) {
-    const field = index === MsrTsc ? Cpu.TscOffset : fields.get(index);
+    const field = fields.get(index);
     if (field !== undefined) cpu.setU64(field, BigInt.asUintN(64, value));
+    else if (index === MsrTsc) {
+      cpu.setU64(Cpu.TscOffset, BigInt.asUintN(64, value - now));
+      apic.timer.tscOffset = BigInt.asIntN(64, value - now);
+    }
   }
   cpu.setU32(Cpu.Shadow, state.events.interruptShadow ? 1 : 0);
   cpu.setU64(Cpu.ShadowRip, cpu.rip);

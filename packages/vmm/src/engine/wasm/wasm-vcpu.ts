@@ -29,6 +29,10 @@ const Dr6SingleStep = 1n << 14n;
 export interface VcpuHost {
   readonly irqchip: IrqChip;
   readonly core: CoreExports;
+  /** The clock's nanoseconds. */
+  now(): bigint;
+  /** A TSC was loaded. */
+  tscChanged(): void;
   /** True when a thread wants the vCPU thread's attention. */
   attentionWanted(): boolean;
   /** Drops code that other threads wrote to. */
@@ -133,14 +137,14 @@ export class WasmVcpu implements Vcpu {
   }
 
   state(): VcpuState {
-    return saveState(this.cpu, this.#host.irqchip.apic(this.id), {
-      mpState: this.#mpState,
-      nmi: { pending: this.#nmiPending, masked: this.cpu.u32(Cpu.NmiMasked) !== 0 },
-    });
+    const nmi = { pending: this.#nmiPending, masked: this.cpu.u32(Cpu.NmiMasked) !== 0 };
+    const apic = this.#host.irqchip.apic(this.id);
+    return saveState(this.cpu, apic, { mpState: this.#mpState, nmi }, this.#host.now());
   }
 
   setState(state: VcpuState): void {
-    loadState(this.cpu, this.#host.irqchip.apic(this.id), state);
+    loadState(this.cpu, this.#host.irqchip.apic(this.id), state, this.#host.now());
+    this.#host.tscChanged();
     this.#mpState = state.mpState;
     this.#nmiPending = state.events.nmi.pending;
     this.cpu.setU32(Cpu.NmiMasked, state.events.nmi.masked ? 1 : 0);
