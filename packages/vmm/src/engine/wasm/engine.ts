@@ -51,6 +51,9 @@ export interface WasmEngineOptions {
 
 const CounterBytes = 0x3000;
 const PageSize = 4096;
+/** What a guest's slice is charged for decoding a block, and for dropping a page's blocks, in instructions. */
+const DecodeCost = 200;
+const DropCost = 100;
 
 /** Largest guest memory: a wasm memory has 4 GiB at most, and the engine needs room. */
 export const MaxMemorySize = 3584 * 1024 * 1024;
@@ -155,7 +158,7 @@ export class WasmEngineVm implements EngineVm {
         memory,
         handlers: table,
         // Addresses come as signed 32-bit numbers
-        codeWritten: (_cpu: number, host: number, size: number) => this.#codeWritten(host >>> 0, size),
+        codeWritten: (cpu: number, host: number, size: number) => this.#codeWritten(cpu, host >>> 0, size),
         rare: rare.call,
         decode: (cpu: number, host: number) => this.#decode(cpu, host >>> 0),
         legacyEvent: (cpu: number, vector: number, kind: number) => legacyEvent(this.#cpuAt(cpu), vector, kind),
@@ -325,6 +328,7 @@ export class WasmEngineVm implements EngineVm {
 
   #decode(at: number, host: number): number {
     const cpu = this.#cpuAt(at);
+    this.#charge(at, DecodeCost);
     const vcpu = this.layout.cpuBlocks.indexOf(at);
     this.#lowering.bind(at);
     const request = {
@@ -346,6 +350,12 @@ export class WasmEngineVm implements EngineVm {
     return 0;
   }
 
+  /** Takes what happened in JavaScript from the budget of the running slice. */
+  #charge(at: number, instructions: number): void {
+    const field = at + Cpu.DecodeCost;
+    this.#view.setUint32(field, this.#view.getUint32(field, true) + instructions, true);
+  }
+
   #nextCodePage(cpu: RareCpu): number {
     const base = cpu.u32(Cpu.ModeKey) & ModeKey.Code64 ? 0n : cpu.segment(1).base;
     const linear = ((cpu.rip + base) | 0xfffn) + 1n;
@@ -363,7 +373,8 @@ export class WasmEngineVm implements EngineVm {
     this.layout.cpuBlocks.forEach((_, vcpu) => this.#lowering.reset(vcpu));
   }
 
-  #codeWritten(host: number, size: number): void {
+  #codeWritten(at: number, host: number, size: number): void {
+    this.#charge(at, DropCost);
     const first = (host - this.layout.ram) >>> 12;
     const last = (host + size - 1 - this.layout.ram) >>> 12;
     for (let page = first; page <= last; page++) this.caches.dropCode(page);

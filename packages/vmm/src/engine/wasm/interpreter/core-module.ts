@@ -450,6 +450,7 @@ function emitJump(loop: Loop, parts: RunParts, dispatch: Label): void {
       // A step ends before the next instruction is fetched
       f.if(left.ltS(0), () => returnCounted(loop, i32(LoopExit.Budget)));
       f.set(block, f.callValue('i32', parts.lookup, cpu));
+      takeDecodeCost(loop);
       f.if(block.eqz(), () => deliverAtRip(loop, parts, dispatch));
     });
     const chainable = pc
@@ -480,6 +481,21 @@ function deliverAtRip(loop: Loop, parts: RunParts, dispatch: Label): void {
 /** What a piece of a repetition (semantics/string.ts) takes from the budget, in instructions. */
 const RepetitionCost = 50;
 
+/** Shortens the slice without counting instructions. */
+function shorten({ f, cpu, left }: Loop, by: I32): void {
+  f.set(left, left.sub(by));
+  f.store32(cpu, Cpu.Budget, cpu.load32(Cpu.Budget).sub(by));
+}
+
+function takeDecodeCost(loop: Loop): void {
+  const { f, cpu } = loop;
+  const cost = f.let(cpu.load32(Cpu.DecodeCost));
+  f.unlikely(cost, () => {
+    shorten(loop, cost);
+    f.store32(cpu, Cpu.DecodeCost, 0);
+  });
+}
+
 /** L0 G0 to L3 G3 of DR7. */
 const BreakpointEnables = 0xff;
 
@@ -502,8 +518,7 @@ function emitLeave(loop: Loop, parts: RunParts, dispatch: Label): void {
   });
   f.if(status.eq(HandlerResult.Again), () => {
     // Pieces of a repetition take longer than instructions, but do not count as more of them
-    f.set(left, left.sub(RepetitionCost));
-    f.store32(cpu, Cpu.Budget, cpu.load32(Cpu.Budget).sub(RepetitionCost));
+    shorten(loop, i32(RepetitionCost));
     f.store64(cpu, Cpu.Rip, ripAt(loop, pc.load16u(Record.Offset)));
   });
   f.if(status.eq(HandlerResult.ResyncNext), () => f.store64(cpu, Cpu.Rip, ripAt(loop, next)));
@@ -514,6 +529,7 @@ function emitLeave(loop: Loop, parts: RunParts, dispatch: Label): void {
   f.if(left.ltS(0).or(trap), () => returnCounted(loop, i32(LoopExit.Budget)));
   f.set(tlb, cpu.load32(Cpu.TlbBank));
   const block = f.callValue('i32', parts.lookup, cpu);
+  takeDecodeCost(loop);
   f.if(block.eqz(), () => deliverAtRip(loop, parts, dispatch));
   f.set(pc, block);
   f.br(dispatch);

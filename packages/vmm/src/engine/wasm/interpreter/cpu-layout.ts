@@ -149,6 +149,8 @@ export const Cpu = {
   EntryRecord: 0x8a0,
   /** u32: data breakpoints (bits 0 to 3) that the running instruction touched. */
   TouchedBreakpoints: 0x8c0,
+  /** u32: what decoding and dropping blocks cost since the last lookup, in instructions: taken from the budget. */
+  DecodeCost: 0x8c4,
 
   /** 64 bytes each: where slow memory paths leave or take data wider than 8 bytes. */
   Scratch0: 0x900,
