@@ -72,7 +72,8 @@ class Observer {
   readonly #recent: string[] = [];
   readonly #began = new Map<string, number>();
   #boot: GuestRun['boot'] | undefined;
-  #peakResident: number | undefined;
+  #peakResident = 0;
+  #done = false;
 
   constructor(start: number, statistics: () => ProcessStatistics | undefined) {
     this.#start = start;
@@ -89,15 +90,17 @@ class Observer {
 
   see(line: string): void {
     const now = performance.now();
+    const statistics = this.#statistics();
+    this.#peakResident = statistics?.peakResident ?? this.#peakResident;
     const result = parseResult(line);
     if (!this.#boot && line.endsWith(InitLine)) {
-      const cpu = this.#statistics();
-      if (cpu) this.#boot = { wall: (now - this.#start) / 1000, user: cpu.user, system: cpu.system };
+      const { user, system } = statistics ?? { user: Number.NaN, system: Number.NaN };
+      this.#boot = { wall: (now - this.#start) / 1000, user, system };
     } else if (result) {
       const began = this.#began.get(beginLine(result.name)) ?? Number.NaN;
       this.#programs.push({ ...result, hostSeconds: (now - began) / 1000 });
     } else if (line === DoneLine) {
-      this.#peakResident = this.#statistics()?.peakResident;
+      this.#done = true;
     } else this.#began.set(line, now);
     this.#recent.push(line);
     if (this.#recent.length > 5) this.#recent.shift();
@@ -105,7 +108,7 @@ class Observer {
 
   /** Undefined unless the guest came to its end. */
   result(): GuestRun | undefined {
-    if (!this.#boot || this.#peakResident === undefined) return undefined;
+    if (!this.#boot || !this.#done || Number.isNaN(this.#boot.user)) return undefined;
     return { boot: this.#boot, programs: this.#programs, peakResident: this.#peakResident };
   }
 }

@@ -84,7 +84,8 @@ export function runNatively({ path }: Program): ProgramResult | undefined {
 /** An initrd archive to append to the default guest's: `/lodger/bench` runs the programs in order (lodger.bench=1). */
 export function benchArchive(programs: readonly Program[]): Uint8Array {
   const runs = programs.map(({ name }) => `/lodger/programs/${name} || echo "bench: ${name} failed: $?"\n`);
-  const script = `#!/bin/sh\n${runs.join('')}echo '${DoneLine}'\n`;
+  // The process is looked at once more when the last line is seen.
+  const script = `#!/bin/sh\n${runs.join('')}echo '${DoneLine}'\nsleep 0.2\n`;
   return writeCpio([
     { kind: 'directory', path: 'lodger' },
     { kind: 'directory', path: 'lodger/programs' },
