@@ -1,6 +1,6 @@
 /** Coming back from `run()`: kicks, time slices, shutdown, and guests that would like to keep the thread for themselves. */
 import assert from 'node:assert/strict';
-import { at, dr, eax, ebx, mem, rax, rbx, rcx, rdi, rsi } from '../guest/assembler.ts';
+import { at, dr, eax, ebx, mem, rax, rbx, rcx, rdi, rdx, rsi, rsp } from '../guest/assembler.ts';
 import { At, EngineGuest, done } from './engine-guest.ts';
 import type { ContractTests } from './engine-suite.ts';
 
@@ -173,6 +173,28 @@ export const runningTests: ContractTests = {
       guest.write64(slot, (guest.vm.memory.readU64(slot as never) ?? 0n) & ~0x100n);
     };
     assert.deepEqual(guest.run({ after: clear }), { log: ['event 1'], end: 'done 4' });
+  },
+
+  'single-stepping a repetition traps after each iteration'(engine) {
+    const guest = new EngineGuest(engine);
+    guest.code(At.Data2, (a) => a.inc(rdx).iret());
+    guest.setGate(1, At.Data2);
+    guest.start((a) => {
+      a.mov(rsi, At.Data)
+        .mov(rdi, At.Data + 0x800)
+        .mov(rcx, 20)
+        .mov(rdx, 0)
+        .pushf();
+      done(
+        a
+          .or(mem({ base: rsp, size: 64 }), 0x100)
+          .popf()
+          .repMovs(8)
+          .mov(at(At.Results), rdx),
+      );
+    });
+    assert.match(guest.run().end, /^done/);
+    assert.equal(guest.result(), 20n);
   },
 
   'a single step ends before the next instruction is fetched'(engine) {
