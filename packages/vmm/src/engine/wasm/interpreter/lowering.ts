@@ -12,7 +12,7 @@ import type { VmLayout } from '../softmmu/vm-layout.ts';
 import type { AddressForm } from './address-operations.ts';
 import { BranchFlag, FixedHandler, blockBucket } from './core-module.ts';
 import { Cpu, SegmentField, gprOffset, segmentOffset, x87Offset, xmmOffset } from './cpu-layout.ts';
-import { formNumber, formOf, isStringRow } from './form.ts';
+import { addressesParts, formNumber, formOf, isStringRow } from './form.ts';
 import type { HandlerTable } from './handler-table.ts';
 import { Record, RecordSize, StackOperand } from './record.ts';
 
@@ -29,7 +29,7 @@ const BlockEnds = new Set([
 
 /** Mnemonics that only read their first operand: segment checks of legacy modes ask. */
 const ReadOnlyFirst =
-  /^(CMP|TEST|BT|PUSH|CALL|JMP|MUL|IMUL|DIV|IDIV|NOP|PREFETCH|CLFLUSH|CLWB|LGDT|LIDT|LLDT|LTR|LMSW|VERR|VERW|INVLPG|OUT|FLD|FILD|FBLD|FADD|FSUB|FMUL|FDIV|FCOM|FIADD|FISUB|FIMUL|FIDIV|FICOM|FRSTOR|FXRSTOR|XRSTOR|LDMXCSR|BOUND|UCOMIS|COMIS|PTEST|MASKMOV)/;
+  /^((CMP|TEST|BT|PUSH|CALL|JMP|MUL|DIV|IMUL|IDIV|NOP|LGDT|LIDT|LLDT|LTR|LMSW|VERR|VERW|INVLPG|LDMXCSR)$|PREFETCH|CLFLUSH|CLWB|FLD|FILD|FBLD|FADD|FSUB|FMUL|FDIV|FCOM|FIADD|FISUB|FIMUL|FIDIV|FICOM|FRSTOR|FXRSTOR|XRSTOR)/;
 
 export interface LoweringTarget {
   readonly buffer: ArrayBufferLike;
@@ -250,7 +250,7 @@ export class Lowering {
     const form: AddressForm = {
       addressWidth: instruction.addressSize,
       codeSize: instruction.codeSize,
-      segment: lea ? -1 : operand.segment,
+      segment: lea || addressesParts(instruction) ? -1 : operand.segment,
       bytes: operand.size,
       write: position === 0 && !ReadOnlyFirst.test(instruction.row.mnemonic),
     };
@@ -281,6 +281,7 @@ export class Lowering {
           break;
         case OperandKind.Memory:
           if (operand.segment === SegmentRegister.Ss) this.#bytes[record + Record.Length]! |= StackOperand;
+          if (addressesParts(instruction)) this.#bytes[record + Record.Extra] = operand.segment;
           if (computed) this.#view.setUint16(record + Record.Base, Cpu.EffectiveAddress, true);
           else this.#simpleMemory(record, offset, instruction, operand);
           break;

@@ -1,7 +1,8 @@
 /** Operands whose registers and addresses come from a decoded record. */
 import type { FunctionBuilder } from '../encoder/function-builder.ts';
-import { type F32, type F64, type I32, type I64, type Local, type V128, i32, i64 } from '../encoder/values.ts';
+import { type F32, type F64, type I32, type I64, type I64Like, type Local, type V128, i64 } from '../encoder/values.ts';
 import {
+  type Form,
   type Operand,
   type OperandKind,
   type StackAccess,
@@ -26,6 +27,8 @@ import { Record, StackOperand } from './record.ts';
 export interface OperandContext extends AccessContext {
   /** Pointer to the record. */
   readonly pc: I32;
+  readonly form: Form;
+  segmented(segment: number | I32, offset: I64, bytes: number, write: boolean): Local<I64>;
   raiseIf(condition: I32, vector: number, errorCode?: number): void;
 }
 
@@ -100,6 +103,9 @@ abstract class BaseOperand implements Operand {
     return false;
   }
   linear(): Local<I64> {
+    throw this.#cannot('have an address');
+  }
+  part(_offset: I64Like, _bytes: number, _write: boolean): Local<I64> {
     throw this.#cannot('have an address');
   }
   effective(): Local<I64> {
@@ -195,6 +201,14 @@ class MemoryOperand extends BaseOperand {
 
   override effective(): Local<I64> {
     return this.linear();
+  }
+
+  override part(offset: I64Like, bytes: number, write: boolean): Local<I64> {
+    const { codeSize, addressWidth } = this.context.form;
+    const at = this.linear().add(offset);
+    if (codeSize === 64) return this.f.let(at);
+    const segment = this.context.pc.load8u(Record.Extra);
+    return this.context.segmented(segment, this.f.let(at.zeroExtend(addressWidth)), bytes, write);
   }
 
   read(width: Width = asWidth(this.bits)): Local<I64> {

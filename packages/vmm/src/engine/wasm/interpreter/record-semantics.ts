@@ -181,8 +181,8 @@ export class RecordSemantics implements Semantics, OperandContext {
     return this.#ripAt(this.pc.load16u(Record.Offset).add(this.pc.load8u(Record.Length).and(15)));
   }
 
-  segmented(segment: number, offset: I64, bytes: number, write: boolean): Local<I64> {
-    if (this.form.codeSize === 64) {
+  segmented(segment: number | I32, offset: I64, bytes: number, write: boolean): Local<I64> {
+    if (this.form.codeSize === 64 && typeof segment === 'number') {
       const based = segment === SegmentIndex.Fs || segment === SegmentIndex.Gs;
       return this.f.let(based ? offset.add(this.cpu.load64(segmentOffset(segment) + SegmentField.Base)) : offset);
     }
@@ -190,7 +190,7 @@ export class RecordSemantics implements Semantics, OperandContext {
       'i64',
       this.#core.segmented,
       this.cpu,
-      i32(segment),
+      typeof segment === 'number' ? i32(segment) : segment,
       offset,
       i32(bytes),
       i32(write ? 1 : 0),

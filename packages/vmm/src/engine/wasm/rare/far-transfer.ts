@@ -7,7 +7,16 @@ import { type Descriptor, SystemType, isNullSelector, isRealLike, markAccessed, 
 import { iret } from './interrupt-return.ts';
 import { leaveToOuter, outerStackSegment } from './outer-return.ts';
 import type { RareCpu, RareInstruction, RareResult } from './rare-cpu.ts';
-import { type SlotBytes, type Stack, currentStack, peek, pushAll, setStackPointer, stackWidth } from './stack.ts';
+import {
+  type SlotBytes,
+  type Stack,
+  currentStack,
+  dropStack,
+  peekAll,
+  pushAll,
+  setStackPointer,
+  stackWidth,
+} from './stack.ts';
 import { jumpToTask, readTaskDescriptor, taskGate } from './task-switch.ts';
 
 /** Operand width in bits to bytes of a stack slot. */
@@ -50,7 +59,8 @@ function directTransfer(cpu: RareCpu, target: Descriptor, offset: bigint, pushed
   if (!target.isCode || impossible || !allowed) return cpu.raise(Vector.GeneralProtection, target.error);
   if (!checkTarget(cpu, target, offset) || !markAccessed(cpu, target)) return cpu.slowStatus;
   if (pushed !== undefined) {
-    const stack = currentStack(cpu);
+    // The stack is the one that the target's kind of code sees
+    const stack = currentStack(cpu, cpu.longMode && target.isLong);
     const top = pushAll(cpu, stack, returnAddress(cpu), pushed);
     if (top === undefined) return cpu.slowStatus;
     setStackPointer(cpu, stack.width, top);
@@ -81,10 +91,9 @@ function farReturn(cpu: RareCpu): RareResult {
   const released = Number(cpu.u64(Cpu.RareArgument));
   const bytes = slotBytes(cpu.u64(Cpu.RareArgument2));
   const stack = currentStack(cpu);
-  const offset = peek(cpu, stack, 0, bytes);
-  if (offset === undefined) return cpu.slowStatus;
-  const selector = peek(cpu, stack, bytes, bytes);
-  if (selector === undefined) return cpu.slowStatus;
+  const address = peekAll(cpu, stack, 2, bytes);
+  if (!address) return cpu.slowStatus;
+  const [offset, selector] = address as [bigint, bigint];
   const frame: ReturnFrame = { stack, bytes, offset, selector: Number(selector & 0xffffn), released };
   return isRealLike(cpu) ? realReturn(cpu, frame) : protectedReturn(cpu, frame);
 }
@@ -97,35 +106,35 @@ interface ReturnFrame {
   readonly released: number;
 }
 
-function release(cpu: RareCpu, { stack, bytes, released }: ReturnFrame): void {
-  setStackPointer(cpu, stack.width, stack.pointer + BigInt(2 * bytes + released));
-}
-
 function realReturn(cpu: RareCpu, frame: ReturnFrame): RareResult {
   if (!enterRealCode(cpu, frame.selector, frame.offset)) return cpu.slowStatus;
-  release(cpu, frame);
+  dropStack(cpu, 2 * frame.bytes + frame.released);
   return HandlerResult.Resync;
 }
 
 function protectedReturn(cpu: RareCpu, frame: ReturnFrame): RareResult {
+  const { stack, bytes, released } = frame;
+  const otherLevel = (frame.selector & 3) !== cpu.cpl;
+  const outer = otherLevel ? peekAll(cpu, stack, 2, bytes, 2 * bytes + released) : [0n, 0n];
+  if (!outer) return cpu.slowStatus;
   const target = readCode(cpu, frame.selector);
   if (!target) return cpu.slowStatus;
   const allowed = target.isConforming ? target.dpl <= target.rpl : target.dpl === target.rpl;
   if (target.rpl < cpu.cpl || !allowed) return cpu.raise(Vector.GeneralProtection, target.error);
-  if (target.rpl > cpu.cpl) return outerReturn(cpu, target, frame);
+  if (target.rpl > cpu.cpl) return outerReturn(cpu, target, frame, outer as [bigint, bigint]);
   if (!checkTarget(cpu, target, frame.offset) || !markAccessed(cpu, target)) return cpu.slowStatus;
-  release(cpu, frame);
   enterCode(cpu, target, frame.offset, target.rpl);
+  dropStack(cpu, 2 * bytes + released);
   return HandlerResult.Resync;
 }
 
-function outerReturn(cpu: RareCpu, target: Descriptor, frame: ReturnFrame): RareResult {
-  const { stack, bytes, offset, released } = frame;
+function outerReturn(
+  cpu: RareCpu,
+  target: Descriptor,
+  { offset, released }: ReturnFrame,
+  [pointer, selector]: readonly [bigint, bigint],
+): RareResult {
   if (!target.present) return cpu.raise(Vector.SegmentNotPresent, target.error);
-  const pointer = peek(cpu, stack, 2 * bytes + released, bytes);
-  if (pointer === undefined) return cpu.slowStatus;
-  const selector = peek(cpu, stack, 3 * bytes + released, bytes);
-  if (selector === undefined) return cpu.slowStatus;
   const segment = outerStackSegment(cpu, Number(selector & 0xffffn), target);
   if (!segment || !checkTarget(cpu, target, offset) || !markAccessed(cpu, target)) return cpu.slowStatus;
   cpu.setSegment(SegmentIndex.Ss, segment);

@@ -7,7 +7,7 @@ import { Dr7 } from './debug-registers.ts';
 import { type Descriptor, isCode64, markAccessed, virtual8086Segment } from './descriptor.ts';
 import { leaveToOuter, outerStackSegment } from './outer-return.ts';
 import type { RareCpu, RareResult } from './rare-cpu.ts';
-import { type SlotBytes, type Stack, currentStack, peekAll, setStackPointer, stackWidth } from './stack.ts';
+import { type SlotBytes, type Stack, currentStack, dropStack, peekAll, setStackPointer, stackWidth } from './stack.ts';
 import { returnToOuterTask } from './task-switch.ts';
 
 const AlwaysWritable = ArithmeticFlags | Rflag.Trap | Rflag.Direction | Rflag.NestedTask;
@@ -60,16 +60,19 @@ function protectedReturn(cpu: RareCpu, bytes: SlotBytes): RareResult {
   const [offset, selector, image] = frame as [bigint, bigint, bigint];
   const toVirtual8086 = bytes === 4 && (image & BigInt(Rflag.Virtual8086)) !== 0n && cpu.cpl === 0 && !cpu.longMode;
   if (toVirtual8086) return virtual8086Return(cpu, stack);
+  // SS and the stack pointer are read before CS is looked at
+  const popsStack = Number(selector & 3n) !== cpu.cpl || isCode64(cpu);
+  const outer = popsStack ? peekAll(cpu, stack, 2, bytes, 3 * bytes) : [0n, 0n];
+  if (!outer) return cpu.slowStatus;
   const target = readCode(cpu, Number(selector & 0xffffn));
   if (!target) return cpu.slowStatus;
   const allowed = target.isConforming ? target.dpl <= target.rpl : target.dpl === target.rpl;
   if (target.rpl < cpu.cpl || !allowed) return cpu.raise(Vector.GeneralProtection, target.error);
-  const popsStack = target.rpl > cpu.cpl || isCode64(cpu);
-  if (popsStack) return returnWithStack(cpu, target, stack, bytes);
+  if (popsStack) return returnWithStack(cpu, target, [...frame, ...outer], bytes);
   if (!checkTarget(cpu, target, offset) || !markAccessed(cpu, target)) return cpu.slowStatus;
-  setStackPointer(cpu, stack.width, stack.pointer + BigInt(3 * bytes));
   loadFlags(cpu, image, writableFlags(cpu), bytes);
   enterCode(cpu, target, offset, target.rpl);
+  dropStack(cpu, 3 * bytes);
   return HandlerResult.Resync;
 }
 
@@ -82,11 +85,9 @@ function writableFlags(cpu: RareCpu): number {
 }
 
 /** To an outer level, and always from 64-bit code. */
-function returnWithStack(cpu: RareCpu, target: Descriptor, stack: Stack, bytes: SlotBytes): RareResult {
+function returnWithStack(cpu: RareCpu, target: Descriptor, frame: readonly bigint[], bytes: SlotBytes): RareResult {
   if (!target.present) return cpu.raise(Vector.SegmentNotPresent, target.error);
-  const frame = peekAll(cpu, stack, 5, bytes);
-  if (!frame) return cpu.slowStatus;
-  const [offset, , image, pointer, selector] = frame as [bigint, bigint, bigint, bigint, bigint];
+  const [offset, , image, pointer, selector] = frame as readonly [bigint, bigint, bigint, bigint, bigint];
   const segment = outerStackSegment(cpu, Number(selector & 0xffffn), target);
   if (!segment || !checkTarget(cpu, target, offset) || !markAccessed(cpu, target)) return cpu.slowStatus;
   const outward = target.rpl > cpu.cpl;

@@ -8,6 +8,7 @@ import { type SlotBytes, type Stack, currentStack, isWideTss, peek, pushAll, set
 
 const Rax = 0;
 const Rdx = 2;
+const Rsp = 4;
 const Rbp = 5;
 
 /**
@@ -23,9 +24,10 @@ function enter(cpu: RareCpu): RareResult {
   const oldFrame = cpu.gpr(Rbp);
   let top = pushAll(cpu, stack, [oldFrame], bytes);
   if (top === undefined) return cpu.slowStatus;
-  const frame = top;
+  // A 16-bit stack pointer leaves the upper half of the frame's address
+  const frame = stack.width === 16 ? (cpu.gpr(Rsp) & 0xffff_0000n) | top : top;
   if (level > 0) {
-    top = copyFramePointers(cpu, { ...stack, pointer: top }, level, bytes);
+    top = copyFramePointers(cpu, { ...stack, pointer: top }, frame, level, bytes);
     if (top === undefined) return cpu.slowStatus;
   }
   const end = BigInt.asUintN(stack.width, top - BigInt(size));
@@ -38,10 +40,15 @@ function enter(cpu: RareCpu): RareResult {
 }
 
 /** Pushes the enclosing frames' pointers and the new frame's; answers the stack pointer after. */
-function copyFramePointers(cpu: RareCpu, stack: Stack, level: number, bytes: SlotBytes): bigint | undefined {
-  const frame = stack.pointer;
+function copyFramePointers(
+  cpu: RareCpu,
+  stack: Stack,
+  frame: bigint,
+  level: number,
+  bytes: SlotBytes,
+): bigint | undefined {
   const outer = { ...stack, pointer: BigInt.asUintN(stack.width, cpu.gpr(Rbp)) };
-  let top: bigint | undefined = frame;
+  let top: bigint | undefined = stack.pointer;
   for (let i = 1; i <= level && top !== undefined; i++) {
     const value = i === level ? frame : peek(cpu, outer, -i * bytes, bytes);
     if (value === undefined) return undefined;

@@ -34,16 +34,17 @@ export interface Stack {
 const isBig = (segment: SegmentCache): boolean => (segment.attributes & SegmentAttribute.Big) !== 0;
 
 /** Bits of the stack pointer with this SS in the current kind of code. */
-export function stackWidth(cpu: RareCpu, segment: SegmentCache): 16 | 32 | 64 {
-  if (isCode64(cpu)) return 64;
+export function stackWidth(cpu: RareCpu, segment: SegmentCache, long = isCode64(cpu)): 16 | 32 | 64 {
+  if (long) return 64;
   return isBig(segment) ? 32 : 16;
 }
 
 const accessAt = (cpl: number): number => Access.Stack | (cpl === 3 ? Access.User : Access.System);
 
-export function currentStack(cpu: RareCpu): Stack {
+/** `long`: as 64-bit code sees it. */
+export function currentStack(cpu: RareCpu, long = isCode64(cpu)): Stack {
   const segment = cpu.segment(SegmentIndex.Ss);
-  const width = stackWidth(cpu, segment);
+  const width = stackWidth(cpu, segment, long);
   return { segment, width, pointer: BigInt.asUintN(width, cpu.gpr(Rsp)), access: accessAt(cpu.cpl), error: 0 };
 }
 
@@ -77,15 +78,20 @@ export function peek(cpu: RareCpu, stack: Stack, delta: number, bytes: SlotBytes
   return linear === undefined ? undefined : cpu.readLinear(linear, bytes, stack.access);
 }
 
-/** Reads `count` slots from the top. */
-export function peekAll(cpu: RareCpu, stack: Stack, count: number, bytes: SlotBytes): bigint[] | undefined {
+/** Reads `count` slots from the one at `delta` on; the processor looks at the last one first. */
+export function peekAll(cpu: RareCpu, stack: Stack, count: number, bytes: SlotBytes, delta = 0): bigint[] | undefined {
   const values: bigint[] = [];
-  for (let i = 0; i < count; i++) {
-    const value = peek(cpu, stack, i * bytes, bytes);
+  for (let i = count - 1; i >= 0; i--) {
+    const value = peek(cpu, stack, delta + i * bytes, bytes);
     if (value === undefined) return undefined;
-    values.push(value);
+    values.unshift(value);
   }
   return values;
+}
+
+/** Drops `bytes` bytes from the stack as the code that CS now is sees it. */
+export function dropStack(cpu: RareCpu, bytes: number): void {
+  setStackPointer(cpu, stackWidth(cpu, cpu.segment(SegmentIndex.Ss)), cpu.gpr(Rsp) + BigInt(bytes));
 }
 
 /** Pushes values, the first one first, after checking all slots; answers the new stack pointer without loading it. */

@@ -66,6 +66,11 @@ export interface Operand {
   requireAligned(bytes: number): void;
   /** memory only: for accesses to parts of the operand by linear address, whether they are of the stack segment. */
   readonly stack: StackAccess;
+  /**
+   * memory only: the linear address of `bytes` bytes at `offset` from the operand's start, with segment checks of their own.
+   * For instructions that address parts of their operand or what lies beside it (form.ts, `addressesParts`).
+   */
+  part(offset: I64Like, bytes: number, write: boolean): Local<I64>;
   /** memory only: the linear address (segment base included) */
   linear(): Local<I64>;
   /** memory only: the offset (no segment base), truncated to the address size: LEA */

@@ -80,9 +80,8 @@ const far =
       s.setState64(Cpu.RareArgument, packed.shrU(32).and(0xffff));
     } else {
       const offsetWidth = width === 16 ? 16 : 32;
-      const linear = s.op0.linear();
-      const offset = s.load(linear, offsetWidth, s.op0.stack);
-      const selector = s.load(linear.add(offsetWidth / 8), 16, s.op0.stack);
+      const offset = s.load(s.op0.part(0, offsetWidth / 8, false), offsetWidth, s.op0.stack);
+      const selector = s.load(s.op0.part(offsetWidth / 8, 2, false), 16, s.op0.stack);
       s.setState64(Cpu.RareArgument2, offset.zeroExtend(offsetWidth));
       s.setState64(Cpu.RareArgument, selector.and(0xffff));
     }
@@ -215,9 +214,8 @@ const into: Semantic = (s) => s.f.if(s.flags.overflow(), () => softwareInterrupt
 const bound: Semantic = (s) => {
   const { width } = s.form;
   const index = s.op0.read();
-  const linear = s.op1.linear();
-  const lower = s.load(linear, width);
-  const upper = s.load(linear.add(width / 8), width);
+  const lower = s.load(s.op1.part(0, width / 8, false), width, s.op1.stack);
+  const upper = s.load(s.op1.part(width / 8, width / 8, false), width, s.op1.stack);
   s.raiseIf(index.ltS(lower).or(index.gtS(upper)), Vector.BoundRange);
 };
 

@@ -113,7 +113,10 @@ const pop: Semantic = (s) => {
     return;
   }
   const value = s.peek(width, 0);
-  if (s.op0.kind === 'memory') {
+  if (s.op0.kind === 'memory' && s.form.codeSize !== 64) {
+    s.store(s.op0.part(0, bytes, true), width, value, s.op0.stack);
+    s.dropStack(bytes);
+  } else if (s.op0.kind === 'memory') {
     const old = s.let(s.gpr(Rsp, 64));
     s.dropStack(bytes);
     // An address through RSP uses the new value; a fault must find the old one
@@ -148,10 +151,11 @@ const pusha: Semantic = (s) => {
 const popa: Semantic = (s) => {
   const { width } = s.form;
   const bytes = width / 8;
-  const values = Array.from({ length: 8 }, (_, i) => s.peek(width, (7 - i) * bytes));
-  values.forEach((value, i) => {
+  // A fault finds the registers that were loaded before
+  for (let i = 7; i >= 0; i--) {
+    const value = s.peek(width, (7 - i) * bytes);
     if (i !== Rsp) s.setGpr(i, width, value);
-  });
+  }
   s.dropStack(8 * bytes);
 };
 
@@ -209,9 +213,8 @@ const loadFar =
     const { width } = s.form;
     // One pointer access for offset and selector; the offset has at most 32 bits on AMD processors
     const offsetWidth = width === 16 ? 16 : 32;
-    const linear = s.op1.linear();
-    const offset = s.load(linear, offsetWidth, s.op1.stack);
-    const selector = s.load(linear.add(offsetWidth / 8), 16, s.op1.stack);
+    const offset = s.load(s.op1.part(0, offsetWidth / 8, false), offsetWidth, s.op1.stack);
+    const selector = s.load(s.op1.part(offsetWidth / 8, 2, false), 16, s.op1.stack);
     s.setState64(Cpu.RareArgument, selector.and(0xffff));
     s.setState64(Cpu.RareArgument2, segment);
     s.rare('loadSegment');

@@ -166,10 +166,11 @@ const bitTest =
       if (change && write) write(change(value, i64(1).shl(bit)));
       s.flags.assign({ carry });
     };
-    if (s.op0.kind === 'memory' && s.op1.kind !== 'immediate') {
-      // The offset reaches beyond the operand: SDM Vol. 2A "Bit Addressing"
-      const sum = s.op0.linear().add(offset.shrS(Math.log2(width)).mul(width / 8));
-      const linear = s.let(s.form.codeSize === 64 ? sum : sum.zeroExtend(32));
+    if (s.op0.kind === 'memory') {
+      // A register's offset reaches beyond the operand: SDM Vol. 2A "Bit Addressing"
+      const immediate = s.op1.kind === 'immediate';
+      const distance = immediate ? 0 : s.let(offset.shrS(Math.log2(width)).mul(width / 8));
+      const linear = s.op0.part(distance, width / 8, change !== undefined);
       if (!change) finish(s.load(linear, width, s.op0.stack), undefined);
       else {
         const { value, write } = s.modify(linear, width, s.op0.stack);

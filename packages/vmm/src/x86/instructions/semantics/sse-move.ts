@@ -165,8 +165,10 @@ const maskedStore: Semantic = (s) => {
 
 const maskedStoreMmx: Semantic = (s) => {
   requireMmx(s);
-  storeMasked(s, fromLow(readMmx(s.op0)), fromLow(readMmx(s.op1)), 8);
+  const [data, mask] = [s.let(fromLow(readMmx(s.op0))), s.let(fromLow(readMmx(s.op1)))];
+  // Even a store that faults has entered MMX state
   enterMmx(s);
+  storeMasked(s, data, mask, 8);
 };
 
 export const sseMoveSemantics: Record<string, Semantic> = {

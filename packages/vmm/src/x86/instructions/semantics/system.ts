@@ -286,10 +286,16 @@ function setZero(s: Semantics, condition: I32): void {
 
 const arpl: Semantic = (s) => {
   requireProtectedMode(s);
-  const destination = s.op0.read(16);
+  const { op0 } = s;
+  const isMemory = op0.kind === 'memory';
+  const destination = isMemory ? s.load(op0.part(0, 2, false), 16, op0.stack) : op0.read(16);
   const source = s.op1.read(16);
   const lower = s.let(destination.and(3).ltU(source.and(3)));
-  s.f.if(lower, () => s.op0.write(destination.and(~3n).or(source.and(3)), 16));
+  s.f.if(lower, () => {
+    const result = destination.and(~3n).or(source.and(3));
+    if (isMemory) s.store(op0.part(0, 2, true), 16, result, op0.stack);
+    else op0.write(result, 16);
+  });
   setZero(s, lower);
 };
 
