@@ -10,8 +10,10 @@ import type { OperandSpec } from '@lodger/vmm/x86/instructions/table/operand-spe
 import { pickPlace, Rsp } from './case-state.ts';
 import type { CaseState, Place } from './case-state.ts';
 import type { Mode, Variant } from './forms.ts';
-import { FsBase, GsBase, HighAlias } from './harness-layout.ts';
+import { FsBase, GsBase, GuestSize, HighAlias, Low } from './harness-layout.ts';
 import type { Random } from './random.ts';
+import { Border } from './test-segments.ts';
+import type { CaseSegments } from './test-segments.ts';
 import { integer } from './values.ts';
 import type { ValueType } from './values.ts';
 
@@ -36,6 +38,8 @@ export class CaseBuilder {
   readonly variant: Variant;
   readonly random: Random;
   readonly state: CaseState;
+  /** Segments that are not flat. */
+  readonly segments: CaseSegments | undefined;
   /** Address of the instruction, and of the pads where a taken branch comes out. */
   readonly address: number;
   readonly forward: number;
@@ -92,12 +96,15 @@ export class CaseBuilder {
     random: Random,
     state: CaseState,
     places: { address: number; forward: number; backward: number },
+    segments?: CaseSegments,
   ) {
     this.row = form.row;
     this.mode = form.mode;
     this.variant = variant;
     this.random = random;
     this.state = state;
+    this.segments = segments;
+    this.savesSegments = segments !== undefined;
     this.address = places.address;
     this.forward = places.forward;
     this.backward = places.backward;
@@ -245,13 +252,7 @@ export class CaseBuilder {
   #pickMemory(spec: OperandSpec, type: ValueType): void {
     const size = Math.max(1, this.size(spec.memorySize));
     this.#pickSegment();
-    this.place ??= pickPlace(this.random, {
-      size,
-      align: this.align,
-      reach: this.reach,
-      high: this.high,
-      faults: this.faults,
-    });
+    this.place ??= this.pickPlace(size, this.reach);
     this.#address32 = this.addressSize !== this.mode;
     this.#fillPlace(size, type);
     if (this.addressSize === 16) this.#form16();
@@ -273,7 +274,7 @@ export class CaseBuilder {
   #pickSegment(): void {
     if (this.segment >= 0 || !this.random.chance(12)) return;
     if (this.mode !== 64) {
-      this.segment = this.random.pick([0, 2, 3]);
+      this.segment = this.random.pick(this.segments === undefined ? [0, 2, 3] : [0, 1, 2, 3, 4]);
       return;
     }
     this.segment = this.random.pick([0, 2, 3, 4, 4, 5, 5]);
@@ -283,8 +284,42 @@ export class CaseBuilder {
   }
 
   get #segmentBase(): bigint {
+    if (this.segments !== undefined) return this.segment === 1 ? BigInt(this.segments.codeBase) : this.segments.base;
     if (this.mode !== 64) return 0n;
     return this.segment === 4 ? FsBase : this.segment === 5 ? GsBase : 0n;
+  }
+
+  /** A place for an operand of `size` bytes. */
+  pickPlace(size: number, reach: number, faults = this.faults): Place {
+    return (
+      (faults ? this.#segmentBorder(size) : undefined) ??
+      pickPlace(this.random, { size, align: this.align, reach, high: this.high, faults })
+    );
+  }
+
+  /** Sometimes a place where segments end or offsets wrap around. All bytes that may be written are in a window. */
+  #segmentBorder(size: number): Place | undefined {
+    const { random, segments } = this;
+    if (segments === undefined || !random.chance(30)) return undefined;
+    const at = (address: bigint): Place => ({ address: BigInt.asUintN(32, address), plain: false });
+    if (size > 0x40) {
+      const start = random.pick([Border.Up - size, Border.Down]);
+      return at(BigInt(start + random.between(-1, 1)));
+    }
+    const distance = BigInt(random.between(-1, size));
+    const wrap = segments.base + (random.chance(50) ? 0n : 0x1_0000n);
+    const border = random.pick([Border.Up, Border.Down, Border.Up, Border.Down, undefined]);
+    if (border !== undefined) return at(BigInt(border) - distance);
+    // What lies below 4 KiB or above the slots is not there or not writable
+    const inWindow = BigInt.asUintN(32, wrap) < 0x5000n;
+    return inWindow ? at(wrap - distance) : undefined;
+  }
+
+  /** Where an offset was cut off: not memory whose contents other cases may have changed. */
+  #requireHarmless(offset: bigint): void {
+    if (this.segments === undefined) return;
+    const linear = Number(BigInt.asUintN(32, offset + this.#segmentBase));
+    if (linear >= Low.Slots && linear < GuestSize) this.discard = true;
   }
 
   #free(numbers: readonly number[]): number | undefined {
@@ -386,7 +421,8 @@ export class CaseBuilder {
 
   #form16(): void {
     const { random } = this;
-    const target = BigInt.asUintN(16, this.place!.address);
+    const target = BigInt.asUintN(16, this.place!.address - this.#segmentBase);
+    this.#requireHarmless(target);
     const [base, index, rm] = random.pick([
       [3, 6, 0], [3, 7, 1], [5, 6, 2], [5, 7, 3], [6, -1, 4], [7, -1, 5], [5, -1, 6], [3, -1, 7], [-1, -1, 6],
     ] as const); // prettier-ignore
@@ -430,10 +466,11 @@ export class CaseBuilder {
   #pickOffset(spec: OperandSpec, type: ValueType): void {
     const size = this.size(spec.memorySize);
     this.#pickSegment();
-    this.place ??= pickPlace(this.random, { size, align: 1, high: this.high, faults: true });
+    this.place ??= this.pickPlace(size, 0);
     this.#fillPlace(size, type);
     this.#address32 = this.addressSize !== this.mode;
     const offset = BigInt.asUintN(this.addressSize, this.place.address - this.#segmentBase);
+    this.#requireHarmless(offset);
     this.#tail.push({ value: offset, bytes: this.addressSize / 8 });
   }
 
@@ -441,7 +478,9 @@ export class CaseBuilder {
 
   /** Points `register` at a linear address through the segment in force (or ES) and keeps it out of other addresses. */
   pointAt(register: number, address: bigint, overridable: boolean): void {
-    this.#setAddressRegister(register, address - (overridable ? this.#segmentBase : 0n));
+    const base = overridable ? this.#segmentBase : (this.segments?.base ?? 0n);
+    this.#requireHarmless(BigInt.asUintN(this.addressSize, address - base));
+    this.#setAddressRegister(register, address - base);
     this.#address32 = this.addressSize !== this.mode;
   }
 
@@ -460,13 +499,28 @@ export class CaseBuilder {
     const { random } = this;
     const address = pickPlace(random, { size: 8, align: 8, reach: 0x150, high: false, faults: false }).address;
     const high = this.mode === 64 && random.chance(50);
-    this.state.setGpr(Rsp, high ? address + HighAlias : address);
+    if (this.segments === undefined) this.state.setGpr(Rsp, high ? address + HighAlias : address);
+    else this.#useSegmentedStack(address);
     this.usesStack = true;
     this.reserved.add(Rsp);
   }
 
+  /** The stack is sometimes near a border; bits above those of the stack pointer are random. */
+  #useSegmentedStack(plain: bigint): void {
+    const { random, segments } = this;
+    const border = random.pick([Border.Up, Border.Down]);
+    const address = random.chance(40) ? BigInt(border + random.between(-10, 10)) : plain;
+    const offset = random.chance(4) ? BigInt(random.between(-10, 10)) : address - segments!.base;
+    this.state.setGpr(Rsp, random.u32());
+    this.state.setGprLow(Rsp, segments!.stackBits, offset);
+    this.#requireHarmless(BigInt.asUintN(segments!.stackBits, offset));
+  }
+
+  /** Linear address. */
   get stackPointer(): bigint {
     const value = this.state.gpr[Rsp] ?? 0n;
+    const { segments } = this;
+    if (segments) return BigInt.asUintN(32, BigInt.asUintN(segments.stackBits, value) + segments.base);
     return this.mode === 64 ? value : BigInt.asUintN(32, value);
   }
 

@@ -5,7 +5,8 @@ import { formatInstruction } from '@lodger/vmm/x86/decode/format.js';
 import { allRows } from '@lodger/vmm/x86/instructions/table/rows.js';
 import { Fx } from './case-state.ts';
 import type { Batch, CaseInfo } from './generator.ts';
-import { Fields, OutputFields, RecordSize, Window1, Window2 } from './harness-layout.ts';
+import { Fields, InputFields, OutputFields, RecordSize, Window1, Window2 } from './harness-layout.ts';
+import { describeSelector } from './test-segments.ts';
 
 const GprNames = 'rax rcx rdx rbx rsp rbp rsi rdi r8 r9 r10 r11 r12 r13 r14 r15'.split(' ');
 const hex = (value: bigint | number): string => value.toString(16);
@@ -76,7 +77,13 @@ export function describeInput(batch: Batch, slot: number): string {
   const info = batch.cases[slot]!;
   const record = batch.input.subarray(slot * RecordSize, (slot + 1) * RecordSize);
   const code = [...info.code].map((byte) => byte.toString(16).padStart(2, '0')).join(' ');
+  const header = new DataView(record.buffer, record.byteOffset);
+  const selectors = ['es', 'ss', 'ds', 'fs', 'gs'].map((name, index) => {
+    return `${name}=${describeSelector(header.getUint16(InputFields.Selectors + index * 8, true))}`;
+  });
+  const segments = `    cs=${describeSelector(header.getUint16(InputFields.Target + 4, true))} ${selectors.join(' ')}`;
   const lines = [`case ${info.index} at ${hex(info.address)}: ${code}   ${disassemble(info)}`];
+  if (batch.form.segmented) lines.push(segments);
   for (let i = 0; i < CommonFields.length; i += 4) {
     const fields = CommonFields.slice(i, i + 4);
     lines.push(`    ${fields.map((field) => `${field.name}=${valueOf(record, field)}`).join(' ')}`);

@@ -17,6 +17,8 @@ import {
 } from './harness-layout.ts';
 import { hashText, Random } from './random.ts';
 import { specialCases } from './special-cases.ts';
+import { pickSegments } from './test-segments.ts';
+import type { CaseSegments } from './test-segments.ts';
 import { Approximate, resultUndefined, undefinedConditions, undefinedFlags } from './undefined-state.ts';
 import type { ValueType } from './values.ts';
 
@@ -70,7 +72,7 @@ function generateBatch(form: Form, start: number, count: number, random: Random,
     cases.push(info);
     const base = index * Slot.Size;
     const writePad = (offset: number, marker: number) =>
-      code.set(landingPad(form.mode, marker, slotAddress(0) + base + offset, exit), base + offset);
+      code.set(landingPad(form, marker, slotAddress(0) + base + offset, exit), base + offset);
     code.set(info.code, base + Slot.Instruction);
     writePad(Slot.Instruction + info.code.length, 1);
     writePad(Slot.Forward, 2);
@@ -80,39 +82,37 @@ function generateBatch(form: Form, start: number, count: number, random: Random,
 }
 
 /** Notes which pad it is, and goes to the driver's exit; changes no register and no flag. */
-function landingPad(mode: Mode, marker: number, address: number, exit: number): Uint8Array {
-  const view = new DataView(new ArrayBuffer(mode === 64 ? 13 : mode === 32 ? 14 : 13));
-  const bytes = new Uint8Array(view.buffer);
+function landingPad({ mode, segmented }: Form, marker: number, address: number, exit: number): Uint8Array {
+  const little = (value: number, bytes: number) => Array.from({ length: bytes }, (_, i) => (value >>> (8 * i)) & 0xff);
   if (mode === 64) {
-    bytes.set([0xc6, 0x04, 0x25]); // MOV byte [Marker], marker
-    view.setUint32(3, Control.Marker, true);
-    bytes.set([marker, 0xe9], 7); // JMP exit
-    view.setInt32(9, exit - (address + 13), true);
-    return bytes;
+    // MOV byte [Marker], marker; JMP exit
+    const move = [0xc6, 0x04, 0x25, ...little(Control.Marker, 4), marker];
+    return Uint8Array.from([...move, 0xe9, ...little(exit - (address + move.length + 5), 4)]);
   }
-  const far = mode === 32 ? 7 : 5;
-  bytes.set([0xc6, mode === 32 ? 0x05 : 0x06]);
-  view.setUint16(2, Control.Marker, true);
-  bytes.set(mode === 32 ? [marker, 0xea] : [marker, 0x66, 0xea], far - 1); // JMP FAR UserCode64:exit
-  const offset = mode === 32 ? far + 1 : far + 2;
-  view.setUint32(offset, exit, true);
-  view.setUint16(offset + 4, Selector.UserCode64, true);
-  return bytes;
+  // MOV byte [Marker], marker, through GS where DS is not flat; JMP FAR UserCode64:exit
+  const segment = segmented ? [0x65] : [];
+  const store = mode === 32 ? [0xc6, 0x05, ...little(Control.Marker, 4)] : [0xc6, 0x06, ...little(Control.Marker, 2)];
+  const jump = mode === 32 ? [0xea] : [0x66, 0xea];
+  const target = [...little(exit, 4), ...little(Selector.UserCode64, 2)];
+  return Uint8Array.from([...segment, ...store, marker, ...jump, ...target]);
 }
 
 function generateCase(form: Form, index: number, slot: number, random: Random, view: DataView): CaseInfo {
   const variant = form.variants[index % form.variants.length]!;
-  const places = {
-    address: slotAddress(slot) + Slot.Instruction,
-    forward: slotAddress(slot) + Slot.Forward,
-    backward: slotAddress(slot) + Slot.Backward,
-  };
   for (;;) {
+    const own = { 64: 0, 32: Selector.UserCode32, 16: Selector.UserCode16 }[form.mode];
+    const segments = form.segmented ? pickSegments(random, form.mode, own) : undefined;
+    const start = slotAddress(slot) - (segments?.codeBase ?? 0);
+    const places = {
+      address: start + Slot.Instruction,
+      forward: start + Slot.Forward,
+      backward: start + Slot.Backward,
+    };
     const state = new CaseState(random, view);
     state.randomizeIntegers(integerBits(form.row, variant.operandSize));
     state.randomizeFx(usesFloat(form.row) ? UnmaskedPercent : 0);
     state.randomizeWindows();
-    const builder = new CaseBuilder(form, variant, random, state, places);
+    const builder = new CaseBuilder(form, variant, random, state, places, segments);
     const type = valueType(form.row, random);
     if (form.row.group === 'x87') state.fillX87();
     const special = specialCases[form.row.mnemonic];
@@ -124,12 +124,12 @@ function generateCase(form: Form, index: number, slot: number, random: Random, v
     const count = shiftCount(builder);
     if (resultUndefined(form.row, bits, count)) continue;
     state.finish();
-    writeHeader(builder, view);
+    writeHeader(builder, segments?.selectors ?? [0, own, 0, 0, 0], view);
     return {
       index,
       mode: form.mode,
       code: builder.encode(),
-      address: places.address,
+      address: slotAddress(slot) + Slot.Instruction,
       ignoredFlags: undefinedFlags(form.row, bits, count),
       ignoredStatus: undefinedConditions(form.row),
       coarseCr2: InParts.test(form.row.mnemonic),
@@ -139,12 +139,17 @@ function generateCase(form: Form, index: number, slot: number, random: Random, v
   }
 }
 
-function writeHeader(builder: CaseBuilder, view: DataView): void {
-  const selector = { 64: 0, 32: Selector.UserCode32, 16: Selector.UserCode16 }[builder.mode];
+function writeHeader(builder: CaseBuilder, selectors: CaseSegments['selectors'], view: DataView): void {
+  const [es, cs, ss, ds, fs] = selectors;
   view.setUint32(InputFields.Target, builder.address, true);
-  view.setUint16(InputFields.Target + 4, selector, true);
-  const flags = (builder.mode === 64 ? 0 : CaseFlags.Far) | (builder.savesSegments ? CaseFlags.Segments : 0);
-  view.setUint32(InputFields.Flags, flags, true);
+  view.setUint16(InputFields.Target + 4, cs, true);
+  // GS is flat: landing pads store through it
+  [es, ss, ds, fs, Selector.UserData].forEach((selector, index) => {
+    view.setUint32(InputFields.Selectors + index * 8, selector, true);
+  });
+  const far = builder.mode === 64 ? 0 : CaseFlags.Far;
+  const load = builder.segments === undefined ? 0 : CaseFlags.LoadSegments;
+  view.setUint32(InputFields.Flags, far | load | (builder.savesSegments ? CaseFlags.Segments : 0), true);
 }
 
 /** The width whose edges general registers hold. */

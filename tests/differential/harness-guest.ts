@@ -92,6 +92,11 @@ function emitPrepare(a: Assembler): void {
     a.mov(at(Control[name], 64), 0);
   }
   a.fxrstor(field(rbx, Fields.Fx));
+  a.test(field(rbx, InputFields.Flags, 32), CaseFlags.LoadSegments).jcc('z', 'loaded');
+  [es, ss, ds, fs, gs].forEach((segment, index) => {
+    a.mov(eax, field(rbx, InputFields.Selectors + index * 8)).mov(segment, ax);
+  });
+  a.label('loaded');
   a.test(field(rbx, InputFields.Flags, 32), CaseFlags.Far).jcc('nz', 'far');
   loadRegisters(a);
   a.jmp(at(Control.Target));

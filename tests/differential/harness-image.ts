@@ -3,6 +3,7 @@ import type { Segment, VcpuState } from '@lodger/vmm/engine/state.js';
 import { buildDriver, buildHandlers } from './harness-guest.ts';
 import { FsBase, GsBase, HighAlias, Low, Selector } from './harness-layout.ts';
 import type { OracleTarget } from './target.ts';
+import { descriptorOf, testSegments } from './test-segments.ts';
 
 /** Supervisor pages, from Low.Tables on. */
 const Table = {
@@ -76,11 +77,11 @@ function writePageTables(target: OracleTarget): void {
 const Descriptor = {
   Code64: 0x00af_9b00_0000_ffffn,
   Code32: 0x00cf_9b00_0000_ffffn,
-  Code16: 0x0000_9b00_0000_ffffn,
   Data: 0x00cf_9300_0000_ffffn,
 } as const;
 const Ring3 = 3n << 45n;
 const TssLimit = 0x67;
+const LdtLimit = testSegments.length * 8 - 1;
 
 function writeGdt(target: OracleTarget): number {
   const entries = Array<bigint>(12).fill(0n);
@@ -91,8 +92,8 @@ function writeGdt(target: OracleTarget): number {
   set(Selector.UserData, Descriptor.Data | Ring3);
   set(Selector.UserCode64, Descriptor.Code64 | Ring3);
   const base = BigInt(Table.Tss);
-  writeU64s(target, Table.Ldt, [Descriptor.Code16 | Ring3]);
-  set(Selector.Ldt, (0x82n << 40n) | (BigInt(Table.Ldt) << 16n) | 7n);
+  writeU64s(target, Table.Ldt, testSegments.map(descriptorOf));
+  set(Selector.Ldt, (0x82n << 40n) | (BigInt(Table.Ldt) << 16n) | BigInt(LdtLimit));
   set(Selector.Tss, ((base >> 24n) << 56n) | (0x8bn << 40n) | ((base & 0xff_ffffn) << 16n) | BigInt(TssLimit));
   writeU64s(target, Table.Gdt, entries);
   return entries.length * 8 - 1;
@@ -132,7 +133,7 @@ function initialState(entry: number, gdtLimit: number, idtLimit: number): VcpuSt
       gs: { ...data, selector: 0, base: GsBase },
       ss: flat(Selector.KernelData, 3, 0, false),
       tr: { ...system, base: BigInt(Table.Tss), limit: TssLimit, selector: Selector.Tss, type: 11 },
-      ldt: { ...system, base: BigInt(Table.Ldt), limit: 7, selector: Selector.Ldt, type: 2 },
+      ldt: { ...system, base: BigInt(Table.Ldt), limit: LdtLimit, selector: Selector.Ldt, type: 2 },
       gdt: { base: BigInt(Table.Gdt), limit: gdtLimit },
       idt: { base: BigInt(Table.Idt), limit: idtLimit },
       cr0: 0x8005_0033n, // PG AM WP NE ET MP PE

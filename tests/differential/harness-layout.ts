@@ -92,12 +92,16 @@ export const InputFields = {
   Target: 648,
   /** u32: {@link CaseFlags} */
   Flags: 656,
+  /** u16 each, 8 bytes apart: ES SS DS FS GS, for CaseFlags.LoadSegments. */
+  Selectors: 664,
 } as const;
 export const CaseFlags = {
   /** Enter by a far jump (to a compatibility-mode segment). */
   Far: 1,
   /** Save segment registers and bases, then restore them. */
   Segments: 2,
+  /** Load data segment registers before (together with Segments, which restores them). */
+  LoadSegments: 4,
 } as const;
 /** Fields of the output only. */
 export const OutputFields = {

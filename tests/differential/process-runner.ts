@@ -17,6 +17,7 @@ import { Control, HighAlias, Low, OutputFields, Port, RecordSize, Selector } fro
 import { PageFault } from './normalize.ts';
 import { pageAccess } from './harness-image.ts';
 import type { OracleTarget } from './target.ts';
+import { testSegments, userDescriptor } from './test-segments.ts';
 
 /** Linux system calls (x86-64). */
 const Syscall = { Open: 2, Mmap: 9, Sigaction: 13, Sigreturn: 15, Exit: 60, Sigaltstack: 131, ModifyLdt: 154 } as const;
@@ -73,8 +74,10 @@ function emitSetUp(a: Assembler, driver: Driver): void {
     a.mov(edi, signal).mov(rsi, 'action').mov(rdx, 0).mov(r10, 8);
     syscall(a, Syscall.Sigaction);
   }
-  a.mov(edi, 1).mov(rsi, 'ldtEntry').mov(rdx, 16);
-  syscall(a, Syscall.ModifyLdt);
+  testSegments.forEach((_, index) => {
+    a.mov(edi, 1).mov(rsi, `ldtEntry${index}`).mov(rdx, 16);
+    syscall(a, Syscall.ModifyLdt);
+  });
   a.mov(rax, driver.start).jmp(rax);
 }
 
@@ -109,8 +112,7 @@ function emitHandler(a: Assembler, driver: Driver): void {
 function emitData(a: Assembler): void {
   a.align(16).label('action').dq('handler', SignalFlags, 'restorer', 0);
   a.label('altStack').dq('stackBottom', 0, AltStackSize);
-  // struct user_desc: entry 0, base 0, limit 0xffff in bytes; 16-bit, code, present
-  a.label('ldtEntry').dd(0, 0, 0xffff, 2 << 1);
+  testSegments.forEach((segment, index) => a.label(`ldtEntry${index}`).dd(...userDescriptor(segment, index)));
   a.align(4096).label('stackBottom');
   a.org(a.here + AltStackSize);
 }

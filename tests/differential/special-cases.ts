@@ -4,7 +4,7 @@
  */
 import { OperandMethod } from '@lodger/vmm/x86/instructions/table/operand-spec.js';
 import type { CaseBuilder } from './case-builder.ts';
-import { Flag, Fx, pickPlace, Rcx, recordOffset, Rsp } from './case-state.ts';
+import { Flag, Fx, Rcx, recordOffset, Rsp } from './case-state.ts';
 import { Selector, Window1 } from './harness-layout.ts';
 import { integer } from './values.ts';
 
@@ -24,7 +24,7 @@ const reserve =
 
 /** Where an ordinary implicit operand lies. */
 function plainPlace(b: CaseBuilder, size: number, reach: number, faults = true): bigint {
-  return pickPlace(b.random, { size, align: 1, reach, high: b.high, faults }).address;
+  return b.pickPlace(size, reach, faults).address;
 }
 
 // Strings
@@ -137,14 +137,15 @@ const enter: SpecialCase = {
     b.useStack();
     b.chosenImmediates[0] = BigInt(b.random.below(0x60));
     b.chosenImmediates[1] = BigInt(b.random.pick([0, 0, 1, 2, 3, 5, 33, 0x80]));
-    b.pointAt(Rbp, b.stackPointer + BigInt(b.random.between(0, 0x60)), false);
+    b.state.setGpr(Rbp, (b.state.gpr[Rsp] ?? 0n) + BigInt(b.random.between(0, 0x60)));
+    b.reserved.add(Rbp);
   },
 };
 
 const leave: SpecialCase = {
   before(b) {
     b.useStack();
-    b.state.setGpr(Rbp, b.stackPointer + BigInt(b.random.between(-0x60, 0x60)));
+    b.state.setGpr(Rbp, (b.state.gpr[Rsp] ?? 0n) + BigInt(b.random.between(-0x60, 0x60)));
   },
 };
 
@@ -168,7 +169,8 @@ const nearIndirect: SpecialCase = {
 /** Mostly a landing pad; sometimes a place that cannot be executed. */
 function branchTarget(b: CaseBuilder): bigint {
   if (!b.random.chance(8)) return BigInt(target(b));
-  return b.random.pick([BigInt(Window1.start), 0x5000n, 0x7000n, 1n << 47n, 0x123n, 0x8000_0000_0000_0000n]);
+  const linear = b.random.pick([BigInt(Window1.start), 0x5000n, 0x7000n, 1n << 47n, 0x123n, 0x8000_0000_0000_0000n]);
+  return linear - BigInt(b.segments?.codeBase ?? 0);
 }
 
 const nearReturn: SpecialCase = {
@@ -404,7 +406,7 @@ const bound: SpecialCase = {
 const farDirect: SpecialCase = {
   before(b) {
     b.useStack();
-    const own = b.mode === 32 ? Selector.UserCode32 : Selector.UserCode16;
+    const own = b.segments?.selectors[1] ?? (b.mode === 32 ? Selector.UserCode32 : Selector.UserCode16);
     b.chosenImmediates[0] = BigInt(b.random.pick([own, own, own, 0, 3, Selector.KernelCode, Selector.UserData]));
   },
 };
