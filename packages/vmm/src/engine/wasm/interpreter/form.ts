@@ -42,15 +42,8 @@ const StackMnemonics = /^(PUSH|POP|CALL|RET|ENTER|LEAVE|INT|IRET|J|LOOP)/;
 /** Mnemonics with implied memory operands or addressing by registers: their form depends on address size and segment. */
 const AddressedMnemonics = /^(XLAT|MASKMOV|LOOP|JCXZ|MONITOR|CLZERO)/;
 
-const PartMnemonics = /^(POP|BT|BTS|BTR|BTC|ARPL|LES|LDS|LSS|LFS|LGS|CALLF|JMPF|BOUND)$/;
-
-/**
- * Outside of 64-bit code, instructions that access parts of their memory operand, or what lies beside it, each with its own
- * segment checks and wrap-around: their semantics apply the segment (`Operand.part`).
- */
-export function addressesParts(instruction: DecodedInstruction): boolean {
-  return instruction.codeSize !== 64 && PartMnemonics.test(instruction.row.mnemonic);
-}
+/** Mnemonics that address parts of their memory operand, or what lies beside it, by `Operand.part`. */
+const PartMnemonics = /^(POP|BT|BTS|BTR|BTC|ARPL|LES|LDS|LSS|LFS|LGS|CALLF|JMPF|BOUND|FXSAVE|FXRSTOR)$/;
 
 const KindOfClass: Record<number, OperandKind> = {
   [RegisterClass.Gpr]: 'gpr',
@@ -116,12 +109,12 @@ export function formOf(instruction: DecodedInstruction, stack32: boolean): Instr
     rexW: (instruction.rex & 8) !== 0,
     condition: conditionOf(row.mnemonic),
   };
-  const partWidth = addressesParts(instruction) ? [`A${form.addressWidth}`] : [];
+  const wraps = codeSize !== 64 && PartMnemonics.test(row.mnemonic);
   const parts = [row.mnemonic, operandSize, codeSize === 64 ? 'L' : `${codeSize}`];
   if (form.rexW) parts.push('W');
   if (form.rep) parts.push(`R${form.rep.toString(16)}`);
   if (addressed) parts.push(`A${form.addressWidth}`, `S${form.segment}`);
-  parts.push(...partWidth);
+  if (wraps) parts.push(`A${form.addressWidth}`);
   if (stack && codeSize !== 64) parts.push(`K${form.stackWidth}`);
   const kinds = operands.map(({ kind, bits, index }) => `${kind}${bits}${index >= 0 ? `#${index}` : ''}`);
   return { key: `${parts.join('.')}:${kinds.join(',')}`, form, operands };

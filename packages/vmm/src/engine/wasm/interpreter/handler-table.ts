@@ -76,7 +76,7 @@ export class HandlerTable {
     const key = addressKey(form);
     return (
       this.#numbers.get(key) ??
-      this.#add(key, (module, core) =>
+      this.#add(key, (module) =>
         module.function(key, HandlerParams, HandlerResults, (f) => {
           const cpu = f.param('i32', 0);
           const unused = (): never => {
@@ -92,7 +92,7 @@ export class HandlerTable {
             jump: unused,
             branch: unused,
           };
-          emitAddress(site, core, form);
+          emitAddress(site, form);
           f.return(i32(HandlerResult.Next));
         }),
       )

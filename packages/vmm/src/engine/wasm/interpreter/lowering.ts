@@ -12,9 +12,9 @@ import type { VmLayout } from '../softmmu/vm-layout.ts';
 import type { AddressForm } from './address-operations.ts';
 import { BranchFlag, FixedHandler, blockBucket } from './core-module.ts';
 import { Cpu, SegmentField, gprOffset, segmentOffset, x87Offset, xmmOffset } from './cpu-layout.ts';
-import { addressesParts, formNumber, formOf, isStringRow } from './form.ts';
+import { formNumber, formOf, isStringRow } from './form.ts';
 import type { HandlerTable } from './handler-table.ts';
-import { Record, RecordSize, StackOperand } from './record.ts';
+import { Record, RecordSize, SegmentShift, StackOperand } from './record.ts';
 
 const Rsp = 4;
 
@@ -26,10 +26,6 @@ const BlockEnds = new Set([
   'JMP', 'JMPF', 'CALL', 'CALLF', 'RET', 'RETF', 'IRET', 'SYSCALL', 'SYSRET', 'SYSENTER', 'SYSEXIT', 'INT', 'INT3',
   'INT1', 'UD0', 'UD1', 'UD2', 'HLT', 'RSM', 'WRMSR', 'LMSW', 'INVLPG', 'XSETBV',
 ]); // prettier-ignore
-
-/** Mnemonics that only read their first operand: segment checks of legacy modes ask. */
-const ReadOnlyFirst =
-  /^((CMP|TEST|BT|PUSH|CALL|JMP|MUL|DIV|IMUL|IDIV|NOP|LGDT|LIDT|LLDT|LTR|LMSW|VERR|VERW|INVLPG|LDMXCSR)$|PREFETCH|CLFLUSH|CLWB|FLD|FILD|FBLD|FADD|FSUB|FMUL|FDIV|FCOM|FIADD|FISUB|FIMUL|FIDIV|FICOM|FRSTOR|FXRSTOR|XRSTOR)/;
 
 export interface LoweringTarget {
   readonly buffer: ArrayBufferLike;
@@ -194,7 +190,7 @@ export class Lowering {
       for (let i = 0; i < instruction.operandCount; i++) {
         const operand = instruction.operands[i]!;
         if (operand.kind === OperandKind.Memory && !this.#isSimple(instruction, operand)) {
-          this.#emitAddressOperation(record, offset, count, instruction, operand, i);
+          this.#emitAddressOperation(record, offset, count, instruction, operand);
           record += RecordSize;
         }
       }
@@ -244,16 +240,9 @@ export class Lowering {
     count: number,
     instruction: DecodedInstruction,
     operand: DecodedOperand,
-    position: number,
   ): void {
-    const lea = instruction.row.mnemonic === 'LEA';
-    const form: AddressForm = {
-      addressWidth: instruction.addressSize,
-      codeSize: instruction.codeSize,
-      segment: lea || addressesParts(instruction) ? -1 : operand.segment,
-      bytes: operand.size,
-      write: position === 0 && !ReadOnlyFirst.test(instruction.row.mnemonic),
-    };
+    const based = instruction.codeSize === 64 && operand.segment >= 4 && instruction.row.mnemonic !== 'LEA';
+    const form: AddressForm = { addressWidth: instruction.addressSize, segment: based ? operand.segment : -1 };
     this.#common(record, offset, count);
     const view = this.#view;
     view.setUint16(record + Record.Handler, this.#target.handlers.addressHandler(form), true);
@@ -281,7 +270,7 @@ export class Lowering {
           break;
         case OperandKind.Memory:
           if (operand.segment === SegmentRegister.Ss) this.#bytes[record + Record.Length]! |= StackOperand;
-          if (addressesParts(instruction)) this.#bytes[record + Record.Extra] = operand.segment;
+          this.#bytes[record + Record.Length]! |= operand.segment << SegmentShift;
           if (computed) this.#view.setUint16(record + Record.Base, Cpu.EffectiveAddress, true);
           else this.#simpleMemory(record, offset, instruction, operand);
           break;

@@ -9,6 +9,7 @@ import {
   Vector,
   type Width,
 } from '../../../x86/instructions/semantics/context.ts';
+import { SegmentField, segmentOffset } from './cpu-layout.ts';
 import type { OperandForm } from './form.ts';
 import {
   type AccessContext,
@@ -21,7 +22,7 @@ import {
   loadRaw,
   storeRaw,
 } from './memory-access.ts';
-import { Record, StackOperand } from './record.ts';
+import { Record, SegmentMask, SegmentShift, StackOperand } from './record.ts';
 
 /** The surroundings of an operand. */
 export interface OperandContext extends AccessContext {
@@ -102,8 +103,14 @@ abstract class BaseOperand implements Operand {
   get stack(): StackAccess {
     return false;
   }
-  linear(): Local<I64> {
+  linear(_write = false): Local<I64> {
     throw this.#cannot('have an address');
+  }
+  uncheckedLinear(): Local<I64> {
+    throw this.#cannot('have an address');
+  }
+  selector(): I32 {
+    throw this.#cannot('have a segment');
   }
   part(_offset: I64Like, _bytes: number, _write: boolean): Local<I64> {
     throw this.#cannot('have an address');
@@ -180,84 +187,120 @@ class ImmediateOperand extends BaseOperand {
   }
 }
 
-/** base + (index << scale) + displacement; segment bases and narrower addressing were folded in by the lowering. */
+/**
+ * base + (index << scale) + displacement. In 64-bit code the base of FS or GS is part of it. In other code the segment is
+ * applied when the operand is accessed, so that faults come in the instruction's own order.
+ */
 class MemoryOperand extends BaseOperand {
-  #linear: Local<I64> | undefined;
+  #offset: Local<I64> | undefined;
+  #checked: { linear: Local<I64>; bytes: number; write: boolean } | undefined;
+  #modifying: { host: Local<I32>; width: Width } | undefined;
+
   override get stack(): I32 {
     return this.context.pc.load8u(Record.Length).and(StackOperand);
   }
-  #modifying: { host: Local<I32>; width: Width } | undefined;
 
-  override linear(): Local<I64> {
-    if (!this.#linear) {
+  override effective(): Local<I64> {
+    if (!this.#offset) {
       const { cpu, pc } = this.context;
       const base = cpu.add(pc.load16u(Record.Base)).load64();
       const index = cpu.add(pc.load16u(Record.Index)).load64();
       const scaled = index.shl(pc.load8u(Record.Scale).toI64u());
-      this.#linear = this.f.let(base.add(scaled).add(pc.load32(Record.Displacement).toI64s()));
+      this.#offset = this.f.let(base.add(scaled).add(pc.load32(Record.Displacement).toI64s()));
     }
-    return this.#linear;
+    return this.#offset;
   }
 
-  override effective(): Local<I64> {
-    return this.linear();
+  /** For an access of `bytes` bytes. */
+  #at(bytes: number, write: boolean): Local<I64> {
+    const offset = this.effective();
+    if (this.context.form.codeSize === 64) return offset;
+    const checked = this.#checked;
+    if (checked && checked.bytes === bytes && (checked.write || !write)) return checked.linear;
+    const linear = this.context.segmented(this.#segment(), offset, bytes, write);
+    this.#checked = { linear, bytes, write };
+    return linear;
+  }
+
+  #segment(): I32 {
+    return this.context.pc.load8u(Record.Length).shrU(SegmentShift);
+  }
+
+  /** Pointer by which fields of the segment's cache are loaded with the offsets of the first one. */
+  #segmentCache(): I32 {
+    const { cpu, pc } = this.context;
+    return cpu.add(pc.load8u(Record.Length).and(SegmentMask));
+  }
+
+  override linear(write = false): Local<I64> {
+    return this.#at(Math.max(this.bits / 8, 1), write);
+  }
+
+  override uncheckedLinear(): Local<I64> {
+    const offset = this.effective();
+    if (this.context.form.codeSize === 64) return offset;
+    const base = this.#segmentCache().load64(segmentOffset(0) + SegmentField.Base);
+    return this.f.let(base.add(offset).zeroExtend(32));
+  }
+
+  override selector(): I32 {
+    return this.#segmentCache().load32(segmentOffset(0) + SegmentField.Selector);
   }
 
   override part(offset: I64Like, bytes: number, write: boolean): Local<I64> {
     const { codeSize, addressWidth } = this.context.form;
-    const at = this.linear().add(offset);
+    const at = this.effective().add(offset);
     if (codeSize === 64) return this.f.let(at);
-    const segment = this.context.pc.load8u(Record.Extra);
-    return this.context.segmented(segment, this.f.let(at.zeroExtend(addressWidth)), bytes, write);
+    return this.context.segmented(this.#segment(), this.f.let(at.zeroExtend(addressWidth)), bytes, write);
   }
 
   read(width: Width = asWidth(this.bits)): Local<I64> {
-    return emitLoad(this.context, this.linear(), width, this.stack);
+    return emitLoad(this.context, this.#at(width / 8, false), width, this.stack);
   }
 
   override readModify(width: Width = asWidth(this.bits)): Local<I64> {
-    const { value, host } = emitModify(this.context, this.linear(), width, this.stack);
+    const { value, host } = emitModify(this.context, this.#at(width / 8, true), width, this.stack);
     this.#modifying = { host, width };
     return value;
   }
 
   override write(value: I64, width: Width = asWidth(this.bits)): void {
     const modifying = this.#modifying;
+    const linear = this.#at(width / 8, true);
     if (modifying && modifying.width === width) {
-      emitModifyWrite(this.context, this.linear(), modifying.host, width, value, this.stack);
+      emitModifyWrite(this.context, linear, modifying.host, width, value, this.stack);
     } else {
-      emitStore(this.context, this.linear(), width, value, this.stack);
+      emitStore(this.context, linear, width, value, this.stack);
     }
   }
 
   override readV128(): Local<V128> {
-    const bits = this.bits;
-    if (bits >= 128) return this.f.let(emitReadPointer(this.context, this.linear(), 16, this.stack).loadV128());
-    const low = emitLoad(this.context, this.linear(), asWidth(bits), this.stack).zeroExtend(asWidth(bits));
-    return this.f.let(i64(0).splat64().withLane64(0, low));
+    if (this.bits >= 128) return this.f.let(this.readPointer(16).loadV128());
+    const width = asWidth(this.bits);
+    return this.f.let(i64(0).splat64().withLane64(0, this.read(width).zeroExtend(width)));
   }
 
   override writeV128(value: V128): void {
     const named = this.f.let(value);
     if (this.bits < 128) {
-      emitStore(this.context, this.linear(), asWidth(this.bits), named.lane64(0), this.stack);
+      this.write(named.lane64(0));
       return;
     }
-    const { pointer, commit } = emitWritePointer(this.context, this.linear(), 16, this.stack);
+    const { pointer, commit } = this.writePointer(16);
     this.f.storeV128(pointer, 0, named);
     commit();
   }
 
   override readPointer(bytes: number): Local<I32> {
-    return emitReadPointer(this.context, this.linear(), bytes, this.stack);
+    return emitReadPointer(this.context, this.#at(bytes, false), bytes, this.stack);
   }
 
   override writePointer(bytes: number): { pointer: Local<I32>; commit(): void } {
-    return emitWritePointer(this.context, this.linear(), bytes, this.stack);
+    return emitWritePointer(this.context, this.#at(bytes, true), bytes, this.stack);
   }
 
   override requireAligned(bytes: number): void {
-    const misaligned = this.linear()
+    const misaligned = this.uncheckedLinear()
       .and(bytes - 1)
       .ne(0);
     this.context.raiseIf(misaligned, Vector.GeneralProtection, 0);

@@ -160,10 +160,11 @@ export class RecordSemantics implements Semantics, OperandContext {
   jump(target: I64): void {
     this.#site.jump(target);
   }
+  branchTarget(): Local<I64> {
+    return this.f.let(this.#branchTarget());
+  }
   branch(): void {
-    const target = this.cpu.load64(Cpu.RipPage).add(this.pc.load64(Record.Immediate));
-    const { codeSize, width } = this.form;
-    this.#site.branch(codeSize === 64 ? target : target.zeroExtend(width === 16 ? 16 : 32));
+    this.#site.branch(this.#branchTarget());
   }
   done(): void {
     this.#site.next();
@@ -283,6 +284,12 @@ export class RecordSemantics implements Semantics, OperandContext {
     const operand = this.operands[position];
     if (!operand) throw new Error(`${this.form.mnemonic} has no operand ${position}`);
     return operand;
+  }
+
+  #branchTarget(): I64 {
+    const target = this.cpu.load64(Cpu.RipPage).add(this.pc.load64(Record.Immediate));
+    const { codeSize, width } = this.form;
+    return codeSize === 64 ? target : target.zeroExtend(width === 16 ? 16 : 32);
   }
 
   /** EIP wraps at 4 GiB outside 64-bit code. */

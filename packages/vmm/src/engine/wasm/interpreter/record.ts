@@ -10,7 +10,7 @@ export const RecordSize = 32;
 export const Record = {
   /** u16: handler */
   Handler: 0,
-  /** u8: bits 0-3 instruction length, bit 4: memory operand is stack-segment (#SS instead of #GP) */
+  /** u8: bits 0-3 instruction length; of the memory operand: bit 4 stack segment (#SS instead of #GP), bits 5-7 segment */
   Length: 2,
   /** u8: instructions from the block's start to this one, inclusive */
   Count: 3,
@@ -34,6 +34,10 @@ export const Record = {
   /** u32: pointer to operand 2 when it is a register: such instructions have no immediate */
   Pointer3: 24,
 } as const;
+
+/** Bits of Record.Length with the segment of the memory operand. In place, they are an offset into the segment caches. */
+export const SegmentShift = 5;
+export const SegmentMask = 7 << SegmentShift;
 
 /** Bit of Record.Length: the memory operand is in the stack segment. Equal to Access.Stack. */
 export const StackOperand = 16;

@@ -67,12 +67,16 @@ export interface Operand {
   /** memory only: for accesses to parts of the operand by linear address, whether they are of the stack segment. */
   readonly stack: StackAccess;
   /**
-   * memory only: the linear address of `bytes` bytes at `offset` from the operand's start, with segment checks of their own.
-   * For instructions that address parts of their operand or what lies beside it (form.ts, `addressesParts`).
+   * memory only: the linear address of `bytes` bytes at `offset` from the operand's start, with segment checks of their own
+   * outside of 64-bit code. For instructions that address parts of their operand or what lies beside it (form.ts).
    */
   part(offset: I64Like, bytes: number, write: boolean): Local<I64>;
-  /** memory only: the linear address (segment base included) */
-  linear(): Local<I64>;
+  /** memory only: the linear address (segment base included); outside of 64-bit code with the segment checks of an access. */
+  linear(write?: boolean): Local<I64>;
+  /** memory only: the linear address without segment checks. */
+  uncheckedLinear(): Local<I64>;
+  /** memory only: the selector of its segment. */
+  selector(): I32;
   /** memory only: the offset (no segment base), truncated to the address size: LEA */
   effective(): Local<I64>;
 }
@@ -174,6 +178,8 @@ export interface Semantics {
   jump(target: I64): void;
   /** Leaves the handler: near jump to the target of the relative operand. */
   branch(): void;
+  /** Where `branch` goes to. */
+  branchTarget(): Local<I64>;
   /** Leaves the handler: the instruction is done. */
   done(): void;
   /** To be called after Cpl, CS, SS or EFER changed, before `resync`. */

@@ -10,27 +10,43 @@ const Rsp = 4;
 /** L0 G0 to L3 G3 of DR7. */
 const BreakpointEnables = 0xff;
 
-const jcc: Semantic = (s) => s.f.if(s.flags.condition(s.form.condition), () => s.branch());
+const jcc: Semantic = (s) => s.f.if(s.flags.condition(s.form.condition), () => branch(s));
+
+/**
+ * A branch to an address that is not canonical or beyond the code segment's limit faults itself (AMD APM Vol. 3 "JMP
+ * (Near)", "CALL (Near)", "RET (Near)").
+ */
+function requireTarget(s: Semantics, target: I64): void {
+  const limit = s.cpu.load64_32u(segmentOffset(SegmentIndex.Cs) + SegmentField.Limit);
+  if (s.form.codeSize !== 64) s.raiseIf(target.gtU(limit), Vector.GeneralProtection);
+  else if (s.form.width === 64) s.raiseIf(target.shl(16).shrS(16).ne(target), Vector.GeneralProtection);
+}
+
+/** Relative branches of 64-bit code are not checked: the fault comes at the target. */
+function requireRelativeTarget(s: Semantics): void {
+  if (s.form.codeSize !== 64) requireTarget(s, s.branchTarget());
+}
+
+function branch(s: Semantics): void {
+  requireRelativeTarget(s);
+  s.branch();
+}
 
 /** A near target, zero-extended to the operand size. */
 function nearTarget(s: Semantics): I64 {
   const target = s.op0.readUnsigned(s.form.width);
-  requireCanonical(s, target);
+  requireTarget(s, target);
   return target;
 }
 
-/** A branch to an address that is not canonical faults itself (AMD APM Vol. 3 "JMP (Near)", "CALL (Near)", "RET (Near)"). */
-function requireCanonical(s: Semantics, target: I64): void {
-  if (s.form.width === 64) s.raiseIf(target.shl(16).shrS(16).ne(target), Vector.GeneralProtection);
-}
-
 const jmp: Semantic = (s) => {
-  if (s.op0.kind === 'relative') s.branch();
+  if (s.op0.kind === 'relative') branch(s);
   else s.jump(nearTarget(s));
 };
 
 const call: Semantic = (s) => {
   if (s.op0.kind === 'relative') {
+    requireRelativeTarget(s);
     s.push(s.form.width, s.nextRip());
     s.branch();
     return;
@@ -43,7 +59,7 @@ const call: Semantic = (s) => {
 const ret: Semantic = (s) => {
   const { width } = s.form;
   const target = s.let(s.peek(width, 0).zeroExtend(width));
-  requireCanonical(s, target);
+  requireTarget(s, target);
   const released =
     s.operands.length > 0
       ? s.op0
@@ -61,13 +77,14 @@ const loop =
   (s) => {
     const width = s.form.addressWidth;
     const count = s.let(s.gprUnsigned(Rcx, width).sub(1).zeroExtend(width));
-    s.setGpr(Rcx, width, count);
     const more = count.eqz().eqz();
-    const condition = zero === undefined ? more : more.and(zero ? s.flags.zero() : s.flags.zero().eqz());
+    const condition = s.let(zero === undefined ? more : more.and(zero ? s.flags.zero() : s.flags.zero().eqz()));
+    s.f.if(condition, () => requireRelativeTarget(s));
+    s.setGpr(Rcx, width, count);
     s.f.if(condition, () => s.branch());
   };
 
-const jcxz: Semantic = (s) => s.f.if(s.gprUnsigned(Rcx, s.form.addressWidth).eqz(), () => s.branch());
+const jcxz: Semantic = (s) => s.f.if(s.gprUnsigned(Rcx, s.form.addressWidth).eqz(), () => branch(s));
 
 /** Far transfers go to JavaScript with the selector and offset (rare/far-transfer.ts). */
 const far =

@@ -181,12 +181,13 @@ function probeWrite(s: Semantics, linear: I64): void {
   s.storePointer(linear, 1, s.op0.stack);
 }
 
-function requireFxsave(s: Semantics): void {
+function requireFxsave(s: Semantics, write: boolean): void {
   s.raiseIf(s.state32(Cpu.Cr0).and(Cr0.Emulation), Vector.InvalidOpcode);
   s.raiseIf(s.state32(Cpu.Cr0).and(Cr0.TaskSwitched), Vector.DeviceNotAvailable);
-  // Alignment is looked at after the first bytes' canonical form
-  const beyond = s.let(s.op0.linear().add(3));
-  const canonical = beyond.shl(16).shrS(16).eq(beyond);
+  // Alignment is looked at after the first bytes' segment and canonical form
+  const first = s.op0.part(0, 4, write);
+  const last = s.let(first.add(3));
+  const canonical = last.shl(16).shrS(16).eq(last);
   s.f.if(canonical, () => s.op0.requireAligned(16));
 }
 
@@ -194,8 +195,8 @@ function requireFxsave(s: Semantics): void {
 const withSse = (s: Semantics): I32 => s.state32(Cpu.Cr4).and(Cr4.OsFxsr);
 
 const fxsave: Semantic = (s) => {
-  requireFxsave(s);
-  const linear = s.op0.linear();
+  requireFxsave(s, true);
+  const linear = s.op0.linear(true);
   // The processor looks at the last byte first.
   probeWrite(s, s.let(linear.add(Image.FxsaveEnd - 1)));
   const { pointer, commit } = storePartly(s, linear, legacyBytes(s), s.op0.stack);
@@ -208,7 +209,7 @@ const fxsave: Semantic = (s) => {
 };
 
 const fxrstor: Semantic = (s) => {
-  requireFxsave(s);
+  requireFxsave(s, false);
   const linear = s.op0.linear();
   s.load(s.let(linear.add(Image.FxsaveEnd - 1)), 8, s.op0.stack);
   const from = s.loadPointer(linear, legacyBytes(s), s.op0.stack);
@@ -237,7 +238,7 @@ const xsave =
     const { f } = s;
     const requested = requestedComponents(s);
     const inUse = s.let(componentsInUse(s, s.cpu));
-    const linear = s.op0.linear();
+    const linear = s.op0.linear(true);
     const header = s.let(linear.add(Image.ComponentBitmap));
     probeWrite(s, linear);
     probeWrite(s, s.let(linear.add(Image.HeaderEnd - 1)));

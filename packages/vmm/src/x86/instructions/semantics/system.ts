@@ -220,7 +220,7 @@ const storeTable =
   (base: number, limit: number): Semantic =>
   (s) => {
     requireUmip(s);
-    const linear = s.op0.linear();
+    const linear = s.op0.linear(true);
     s.store(linear, 16, s.state32(limit).toI64u(), s.op0.stack);
     s.store(linear.add(2), s.form.codeSize === 64 ? 64 : 32, s.state64(base), s.op0.stack);
   };
@@ -253,7 +253,7 @@ const lmsw: Semantic = (s) => {
 
 const invlpg: Semantic = (s) => {
   requireCpl0(s);
-  s.setState64(Cpu.RareArgument, s.op0.linear());
+  s.setState64(Cpu.RareArgument, s.op0.uncheckedLinear());
   s.rare('invlpg');
   s.leave(i32(HandlerResult.ResyncNext));
 };

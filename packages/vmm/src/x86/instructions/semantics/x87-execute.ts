@@ -45,7 +45,7 @@ export function recordPointers(s: Semantics): void {
   const memory = s.operands.find((operand) => operand.kind === 'memory');
   if (!memory) return;
   s.setState64(Cpu.FpuLastDp, memory.effective());
-  s.setState32(Cpu.FpuLastDs, s.state32(segmentOffset(s.form.segment) + SegmentField.Selector).and(0xffff));
+  s.setState32(Cpu.FpuLastDs, memory.selector().and(0xffff));
 }
 
 /** Reads a floating-point memory operand into {@link Slot.Memory}; answers DE for a denormal. Records the pointers. */

@@ -289,6 +289,7 @@ function memoryOperand(f: FunctionBuilder, bits: number): Operand {
     readUnsigned: (width = bits as Width) => f.let(read(width).zeroExtend(width)),
     write: (value: I64) => f.store16(at, 0, value),
     effective: () => f.let(i64(Oracle.Memory)),
+    selector: () => i32(0),
     readPointer: () => f.let(at),
     writePointer: () => ({ pointer: f.let(at), commit: () => {} }),
   };
