@@ -122,16 +122,16 @@ function casesInMode(row: InstructionRow, mode: Mode, variants: number): number 
 /** Instructions that address memory without a ModRM operand. */
 const Addressing = /^(PUSH|POP|ENTER|LEAVE|CALL|RET|IRET|JMP|J[A-Z]+|LOOP|XLAT|MASKMOV|BOUND)/;
 
-/** Far loads of the segments that the harness needs; instructions that cannot fault through a segment. */
-const Unsegmented = ['LGS', 'LSS', 'LEA', 'NOP', 'FNENI', 'FNDISI', 'FNSETPM'];
+/** Far loads of the segments that the harness needs. */
+const Unsegmented = ['LGS', 'LSS'];
 
 /** Cases with segments that have limits: for instructions that address memory, a few for each kind of access. */
 function segmentedCases(row: InstructionRow, variants: readonly Variant[]): number {
   if (AlwaysFault.includes(row.mnemonic) || Unsegmented.includes(row.mnemonic)) return 0;
-  if (row.mnemonic.startsWith('PREFETCH') || row.operands.some(({ notation }) => notation === 'Sw')) return 0;
+  if (row.operands.some(({ notation }) => notation === 'Sw')) return 0;
   const addresses = variants.some(({ rm }) => rm === 'memory') || row.operands.some(usesOffset);
   if (!addresses && row.group !== 'string' && !Addressing.test(row.mnemonic)) return 0;
-  return Media.includes(row.group) ? 8 : 40;
+  return Media.includes(row.group) || row.mnemonic === 'NOP' || row.mnemonic.startsWith('PREFETCH') ? 8 : 40;
 }
 
 const usesOffset = ({ method }: { readonly method: number }): boolean => method === OperandMethod.Offset;
