@@ -1,5 +1,5 @@
 /** System instructions: the frequent ones in wasm, the others by name in JavaScript (engine/wasm/rare/). */
-import { type I32, type I64, i32 } from '../../../engine/wasm/encoder/values.ts';
+import { type I32, i32 } from '../../../engine/wasm/encoder/values.ts';
 import {
   Cpu,
   HandlerResult,
