@@ -14,6 +14,7 @@ import {
   dropStack,
   peekAll,
   pushAll,
+  pushEach,
   setStackPointer,
   stackWidth,
 } from './stack.ts';
@@ -61,7 +62,7 @@ function directTransfer(cpu: RareCpu, target: Descriptor, offset: bigint, pushed
   if (pushed !== undefined) {
     // The stack is the one that the target's kind of code sees
     const stack = currentStack(cpu, cpu.longMode && target.isLong);
-    const top = pushAll(cpu, stack, returnAddress(cpu), pushed);
+    const top = pushEach(cpu, stack, returnAddress(cpu), pushed);
     if (top === undefined) return cpu.slowStatus;
     setStackPointer(cpu, stack.width, top);
   }

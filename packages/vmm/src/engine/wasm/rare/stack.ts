@@ -108,6 +108,15 @@ export function pushAll(cpu: RareCpu, stack: Stack, values: readonly bigint[], b
   return BigInt.asUintN(stack.width, stack.pointer - BigInt(values.length * bytes));
 }
 
+/** As {@link pushAll}, but a fault finds the values that were pushed before. */
+export function pushEach(cpu: RareCpu, stack: Stack, values: readonly bigint[], bytes: SlotBytes): bigint | undefined {
+  let top: bigint | undefined = stack.pointer;
+  for (const value of values) {
+    if (top !== undefined) top = pushAll(cpu, { ...stack, pointer: top }, [value], bytes);
+  }
+  return top;
+}
+
 /** The stack that the TSS names for privilege `level` (SDM Vol. 3A "Stack Switching"). */
 export function innerStack(cpu: RareCpu, level: number): Stack | undefined {
   return cpu.longMode ? innerStack64(cpu, level) : innerStackLegacy(cpu, level);

@@ -14,17 +14,29 @@ const jcc: Semantic = (s) => s.f.if(s.flags.condition(s.form.condition), () => b
 
 /**
  * A branch to an address that is not canonical or beyond the code segment's limit faults itself (AMD APM Vol. 3 "JMP
- * (Near)", "CALL (Near)", "RET (Near)").
+ * (Near)", "CALL (Near)", "RET (Near)"). Faults of a call's push come before.
  */
-function requireTarget(s: Semantics, target: I64): void {
+function requireTarget(s: Semantics, target: I64, pushes = false): void {
+  const { codeSize, width } = s.form;
+  if (codeSize === 64 && width !== 64) return;
   const limit = s.cpu.load64_32u(segmentOffset(SegmentIndex.Cs) + SegmentField.Limit);
-  if (s.form.codeSize !== 64) s.raiseIf(target.gtU(limit), Vector.GeneralProtection);
-  else if (s.form.width === 64) s.raiseIf(target.shl(16).shrS(16).ne(target), Vector.GeneralProtection);
+  const outside = codeSize === 64 ? target.shl(16).shrS(16).ne(target) : target.gtU(limit);
+  s.f.unlikely(outside, () => {
+    if (pushes) probePush(s);
+    s.raise(Vector.GeneralProtection);
+  });
+}
+
+function probePush(s: Semantics): void {
+  const { width, stackWidth } = s.form;
+  const bytes = width / 8;
+  const top = s.gprUnsigned(Rsp, stackWidth).sub(bytes).zeroExtend(stackWidth);
+  s.storePointer(s.segmented(SegmentIndex.Ss, s.let(top), bytes, true), bytes, true);
 }
 
 /** Relative branches of 64-bit code are not checked: the fault comes at the target. */
-function requireRelativeTarget(s: Semantics): void {
-  if (s.form.codeSize !== 64) requireTarget(s, s.branchTarget());
+function requireRelativeTarget(s: Semantics, pushes = false): void {
+  if (s.form.codeSize !== 64) requireTarget(s, s.branchTarget(), pushes);
 }
 
 function branch(s: Semantics): void {
@@ -33,25 +45,25 @@ function branch(s: Semantics): void {
 }
 
 /** A near target, zero-extended to the operand size. */
-function nearTarget(s: Semantics): I64 {
+function nearTarget(s: Semantics, pushes: boolean): I64 {
   const target = s.op0.readUnsigned(s.form.width);
-  requireTarget(s, target);
+  requireTarget(s, target, pushes);
   return target;
 }
 
 const jmp: Semantic = (s) => {
   if (s.op0.kind === 'relative') branch(s);
-  else s.jump(nearTarget(s));
+  else s.jump(nearTarget(s, false));
 };
 
 const call: Semantic = (s) => {
   if (s.op0.kind === 'relative') {
-    requireRelativeTarget(s);
+    requireRelativeTarget(s, true);
     s.push(s.form.width, s.nextRip());
     s.branch();
     return;
   }
-  const target = nearTarget(s);
+  const target = nearTarget(s, true);
   s.push(s.form.width, s.nextRip());
   s.jump(target);
 };
