@@ -28,8 +28,10 @@ const SignalFlags = 0x4 | 0x0400_0000 | 0x0800_0000 | 0x4000_0000;
 /** Offsets of registers in struct ucontext of x86-64. */
 const Context = { Rip: 168, Rflags: 176, Cs: 184, Ss: 190, ErrorCode: 192, Vector: 200, Cr2: 216 } as const;
 
-const SupervisorPage = BigInt(Low.Supervisor >> 12);
-const HighSupervisorPage = (HighAlias >> 12n) + SupervisorPage;
+const isSupervisor = (address: bigint): boolean =>
+  address >= 0n && address < MappedSize && pageAccess(Number(address))?.user === false;
+/** Both mappings of the guest's memory. */
+const MappedSize = 0x20_0000;
 const LastPage = (1n << 35n) - 1n;
 const Origin = 0x40_0000;
 const AltStackSize = 0x10000;
@@ -44,7 +46,7 @@ function syscall(a: Assembler, number: number): void {
 /** Runs of pages with the same access. */
 function mappings(): { start: number; length: number; prot: number }[] {
   const runs: { start: number; length: number; prot: number }[] = [];
-  for (let page = 0; page < 0x20_0000; page += 0x1000) {
+  for (let page = 0; page < MappedSize; page += 0x1000) {
     const access = pageAccess(page);
     if (access === undefined || !access.user) continue;
     const prot = Prot.Read | (access.write ? Prot.Write : 0) | (access.execute ? Prot.Execute : 0);
@@ -185,7 +187,7 @@ export class ProcessTarget implements OracleTarget {
   }
 
   /**
-   * A supervisor page is missing in a process: its page faults are made protection violations. The last page below the
+   * Supervisor pages are missing in a process: their page faults are made protection violations. The last page below the
    * canonical border belongs to the kernel: its page faults are made those of a missing page.
    */
   #correctPageFaults(): void {
@@ -195,10 +197,10 @@ export class ProcessTarget implements OracleTarget {
     this.read(Low.Output, output);
     const view = new DataView(output.buffer);
     for (let at = 0; at < output.length; at += RecordSize) {
-      const page = view.getBigUint64(at + OutputFields.Cr2, true) >> 12n;
+      const address = view.getBigUint64(at + OutputFields.Cr2, true);
       if (view.getUint32(at + OutputFields.Vector, true) !== PageFault) continue;
-      if (page === SupervisorPage || page === HighSupervisorPage) output[at + OutputFields.ErrorCode]! |= 1;
-      if (page === LastPage) output[at + OutputFields.ErrorCode]! &= ~1;
+      if (isSupervisor(address) || isSupervisor(address - HighAlias)) output[at + OutputFields.ErrorCode]! |= 1;
+      if (address >> 12n === LastPage) output[at + OutputFields.ErrorCode]! &= ~1;
     }
     this.write(Low.Output, output);
   }
