@@ -58,6 +58,9 @@ function toBig({ sign, exponent, significand }: Value): Big {
   return { mantissa: sign ? -significand : significand, exponent: Math.max(exponent, 1) - Ext.Bias - 63 };
 }
 
+/** What the exponent of a result moves by on an unmasked overflow or underflow. */
+const Adjustment = 24576;
+
 /** Rounds `big` (never zero), of which bits below the last were cut off when `inexact`. */
 function rounded(big: Big, control: number, inexact = true): Result {
   const sign = big.mantissa < 0n ? 1 : 0;
@@ -72,10 +75,10 @@ function rounded(big: Big, control: number, inexact = true): Result {
   magnitude |= sticky;
   const exponent = big.exponent + excess + 127 + Ext.Bias;
   if (exponent >= 1) return pack(sign, exponent, magnitude, control);
-  if ((control & Status.Underflow) === 0) {
-    const result = pack(sign, exponent + 24576, magnitude, control);
-    return { value: result.value, flags: result.flags | Status.Underflow };
-  }
+  // Tiny is judged after rounding with an unbounded exponent
+  const { value, flags: found } = pack(sign, exponent + Adjustment, magnitude, control);
+  if (value.exponent > Adjustment) return { value: { ...value, exponent: value.exponent - Adjustment }, flags: found };
+  if ((control & Status.Underflow) === 0) return { value, flags: found | Status.Underflow };
   const shift = BigInt(1 - exponent);
   const lost = BigInt.asUintN(Number(shift), magnitude) !== 0n ? 1n : 0n;
   const result = pack(sign, 0, (magnitude >> shift) | lost, control);
@@ -105,7 +108,7 @@ function pack(sign: 0 | 1, exponent: number, magnitude: bigint, control: number)
 
 function overflowed(value: Value, flags: number, control: number): Result {
   if ((control & Status.Overflow) === 0) {
-    return { value: { ...value, exponent: value.exponent - 24576 }, flags: flags | Status.Overflow };
+    return { value: { ...value, exponent: value.exponent - Adjustment }, flags: flags | Status.Overflow };
   }
   const mode = control & Control.Rounding;
   const finite = mode === Control.RoundToZero || mode === (value.sign ? Control.RoundUp : Control.RoundDown);
