@@ -8,6 +8,7 @@ import type { InterruptLine, MsiSink } from '../interrupts/interrupt-line.ts';
 import type { GuestMemory } from '../memory/guest-memory.ts';
 import type { GuestPhysicalAddress } from '../memory/address.ts';
 import type { Clock } from '../time/clock.ts';
+import type { CpuModelName } from '../x86/cpu-models.ts';
 import type { VcpuExit } from './exit.ts';
 import type { VcpuState } from './state.ts';
 
@@ -21,6 +22,8 @@ export interface EngineVmConfig {
   readonly memorySize: number;
   readonly vcpus: number;
   readonly clock: Clock;
+  /** The processor that the guest sees (x86/cpu-models.ts). Default: the engine's own choice. */
+  readonly cpu?: CpuModelName;
 }
 
 export interface EngineVm {
@@ -48,8 +51,11 @@ export interface MemorySlot {
 
 export interface Vcpu {
   readonly id: number;
-  /** Runs guest code until an exit. Synchronous. */
-  run(): VcpuExit;
+  /**
+   * Runs guest code until an exit, or until the clock shows `deadline` (nanoseconds; default: Infinity). Synchronous.
+   * An engine whose time slices are short may leave the deadline to them.
+   */
+  run(deadline?: number): VcpuExit;
   /** Makes a concurrent or the next `run()` return `interrupted` soon. Legal from any thread that holds the VM. */
   kick(): void;
   /** True when `run()` would make progress: not halted without a pending interrupt, not waiting for SIPI. */
