@@ -1,26 +1,39 @@
 /** Runs batches on a target. */
-import type { Batch } from './generator.ts';
+import type { Batch, CaseInfo } from './generator.ts';
 import { Control, Low, Port, RecordSize } from './harness-layout.ts';
 import type { OracleTarget } from './target.ts';
 
 /** Runs a batch. Answers its output records. */
 export function runBatch(target: OracleTarget, batch: Batch): Uint8Array {
+  return runPrograms(target, { ...batch, name: batch.form.row.notation });
+}
+
+/** Code for the slots, input records, and the cases that they are. */
+export interface Programs {
+  readonly name?: string;
+  readonly cases: readonly CaseInfo[];
+  readonly input: Uint8Array;
+  readonly code: Uint8Array;
+}
+
+/** Runs code of any kind for each input record. Answers the output records. */
+export function runPrograms(target: OracleTarget, programs: Programs): Uint8Array {
   const count = new Uint8Array(8);
-  count[0] = batch.cases.length & 0xff;
-  count[1] = batch.cases.length >> 8;
-  target.write(Low.Slots, batch.code);
-  target.write(Low.Input, batch.input);
+  count[0] = programs.cases.length & 0xff;
+  count[1] = programs.cases.length >> 8;
+  target.write(Low.Slots, programs.code);
+  target.write(Low.Input, programs.input);
   target.write(Control.Count, count);
   const port = target.runUntilPortWrite();
-  const output = new Uint8Array(batch.cases.length * RecordSize);
+  const output = new Uint8Array(programs.cases.length * RecordSize);
   target.read(Low.Output, output);
-  if (port !== Port.BatchDone) throw new BrokenHarness(target, batch, output);
+  if (port !== Port.BatchDone) throw new BrokenHarness(target, programs, output);
   return output;
 }
 
 /** The driver itself took a fault: an engine that gets the simplest things wrong, or a case that broke out. */
 export class BrokenHarness extends Error {
-  constructor(target: OracleTarget, batch: Batch, output: Uint8Array) {
+  constructor(target: OracleTarget, batch: Programs, output: Uint8Array) {
     const read = (address: number): bigint => {
       const bytes = new Uint8Array(8);
       target.read(address, bytes);
@@ -29,7 +42,7 @@ export class BrokenHarness extends Error {
     const done = batch.cases.length - 1 - Number(read(Control.Remaining));
     const code = Buffer.from(batch.cases[done]?.code ?? output.subarray(0, 0)).toString('hex');
     super(
-      `${target.name}: the harness guest broke at case ${done} of '${batch.form.row.notation}' (${code}): ` +
+      `${target.name}: the harness guest broke at case ${done} of '${batch.name ?? 'programs'}' (${code}): ` +
         `vector ${read(Control.Vector)}, RIP ${read(Control.FaultRip).toString(16)}, CR2 ${read(Control.Cr2).toString(16)}`,
     );
   }
