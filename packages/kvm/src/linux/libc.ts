@@ -1,5 +1,6 @@
 /**
- * The few functions of libc that KVM needs, by FFI. Pointers are bigint addresses; buffers are Uint8Arrays.
+ * The few functions of libc that KVM needs, by FFI: errors, ioctl and memory here; eventfds, signals and threads in the
+ * files beside. Pointers are bigint addresses; buffers are Uint8Arrays.
  *
  * koffi answers `errno` for the call just made on the same thread. Functions here throw {@link LinuxError} where C
  * returns -1.
@@ -7,7 +8,7 @@
 import koffi from 'koffi';
 import { constants } from 'node:os';
 
-const library = koffi.load('libc.so.6');
+export const library = koffi.load('libc.so.6');
 
 /** A system call that failed. */
 export class LinuxError extends Error {
@@ -35,10 +36,21 @@ function errnoName(errno: number): string {
 
 export const Errno = constants.errno;
 
-/** `result`, unless it is -1. */
-function checked(call: string, result: number): number {
+/** `result`, unless it is -1: then errno as a {@link LinuxError}. */
+export function checked(call: string, result: number): number {
   if (result === -1) throw new LinuxError(call, koffi.errno());
   return result;
+}
+
+/** The errno of the call just made on this thread. */
+export function lastErrno(): number {
+  return koffi.errno();
+}
+
+const closeFunction = library.func('int close(int fd)');
+
+export function close(fd: number): void {
+  checked('close', closeFunction(fd));
 }
 
 const ioctlPointer = library.func('int ioctl(int fd, unsigned long request, void *argument)');
@@ -86,7 +98,16 @@ export function munmap(address: bigint, length: number): void {
   checked('munmap', munmapFunction(address, length));
 }
 
-export const Advice = { DontNeed: 4, Mergeable: 12, HugePage: 14, NoHugePage: 15 } as const;
+/** MADV_…: include/uapi/asm-generic/mman-common.h. */
+export const Advice = {
+  DontNeed: 4,
+  Mergeable: 12,
+  Unmergeable: 13,
+  HugePage: 14,
+  NoHugePage: 15,
+  DontDump: 16,
+  PopulateWrite: 23,
+} as const;
 
 export function madvise(address: bigint, length: number, advice: number): void {
   checked('madvise', madviseFunction(address, length, advice));
