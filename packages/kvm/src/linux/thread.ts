@@ -2,10 +2,7 @@
  * What a thread does with signals, timers and its name: pthread_sigmask(3), sigwait(3), tgkill(2), timer_create(2),
  * prctl(2).
  */
-import koffi from 'koffi';
-import { LinuxError } from './libc.ts';
-
-const library = koffi.load('libc.so.6');
+import { lastErrno, library, LinuxError } from './libc.ts';
 
 /** sizeof(sigset_t) of glibc; the kernel uses the first 8 bytes. */
 const SignalSetSize = 128;
@@ -104,18 +101,19 @@ export class ThreadTimer {
     event.setInt32(EventOffset.Thread, currentThread(), true);
     const id = new BigUint64Array(1);
     if (timerCreateFunction(ClockMonotonic, new Uint8Array(event.buffer), new Uint8Array(id.buffer)) !== 0) {
-      throw new LinuxError('timer_create', koffi.errno());
+      throw new LinuxError('timer_create', lastErrno());
     }
     this.#id = id[0]!;
   }
 
   /** Fires once, `nanoseconds` (at least 1) from now. 0 stops the timer. */
   set(nanoseconds: number): void {
-    const seconds = Math.floor(nanoseconds / NanosecondsPerSecond);
+    const whole = Math.ceil(nanoseconds);
+    const seconds = Math.floor(whole / NanosecondsPerSecond);
     this.#view.setUint32(0, seconds, true);
-    this.#view.setUint32(8, Math.ceil(nanoseconds - seconds * NanosecondsPerSecond), true);
+    this.#view.setUint32(8, whole - seconds * NanosecondsPerSecond, true);
     if (timerSettimeFunction(this.#id, 0, this.#value, null) !== 0)
-      throw new LinuxError('timer_settime', koffi.errno());
+      throw new LinuxError('timer_settime', lastErrno());
   }
 
   delete(): void {
