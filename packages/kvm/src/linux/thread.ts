@@ -112,8 +112,7 @@ export class ThreadTimer {
     const seconds = Math.floor(whole / NanosecondsPerSecond);
     this.#view.setUint32(0, seconds, true);
     this.#view.setUint32(8, whole - seconds * NanosecondsPerSecond, true);
-    if (timerSettimeFunction(this.#id, 0, this.#value, null) !== 0)
-      throw new LinuxError('timer_settime', lastErrno());
+    if (timerSettimeFunction(this.#id, 0, this.#value, null) !== 0) throw new LinuxError('timer_settime', lastErrno());
   }
 
   delete(): void {
