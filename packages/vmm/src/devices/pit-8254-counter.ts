@@ -26,7 +26,7 @@ export const CounterMode = {
 } as const;
 export type CounterMode = (typeof CounterMode)[keyof typeof CounterMode];
 
-interface CounterState extends SavedState {
+export interface CounterState extends SavedState {
   readonly mode: CounterMode;
   readonly bcd: boolean;
   readonly gate: boolean;

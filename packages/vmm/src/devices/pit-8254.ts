@@ -12,7 +12,7 @@ import { requireVersion } from '../bus/saved-state.ts';
 import type { InterruptLine } from '../interrupts/interrupt-line.ts';
 import { bitfield } from '../registers/bitfield.ts';
 import type { Clock, Timer, TimerQueue } from '../time/clock.ts';
-import { CounterMode, PitCounter } from './pit-8254-counter.ts';
+import { type CounterState, CounterMode, PitCounter } from './pit-8254-counter.ts';
 
 /** Nanoseconds between two interrupts, at least. */
 const MinimumPeriod = 100_000;
@@ -36,7 +36,7 @@ const StatusByte = bitfield(8, { Bcd: 0, Mode: [3, 1], Access: [5, 4], NullCount
 /** 8254 "Control Word Format": RW bits. */
 const Access = { Latch: 0, LowByte: 1, HighByte: 2, LowThenHigh: 3 } as const;
 
-interface PortState {
+export interface PitPortState {
   readonly access: number;
   readonly writtenLow: number | undefined;
   readonly readHighNext: boolean;
@@ -44,9 +44,9 @@ interface PortState {
   readonly latchedStatus: number | undefined;
 }
 
-interface PitState extends SavedState {
-  readonly counters: readonly SavedState[];
-  readonly ports: readonly PortState[];
+export interface PitState extends SavedState {
+  readonly counters: readonly CounterState[];
+  readonly ports: readonly PitPortState[];
   readonly level: boolean;
 }
 
@@ -117,7 +117,7 @@ class CounterPort {
     }
   }
 
-  save(): PortState {
+  save(): PitPortState {
     return {
       access: this.#access,
       writtenLow: this.#writtenLow,
@@ -127,7 +127,7 @@ class CounterPort {
     };
   }
 
-  restore(state: PortState): void {
+  restore(state: PitPortState): void {
     this.#access = state.access;
     this.#writtenLow = state.writtenLow;
     this.#readHighNext = state.readHighNext;

@@ -30,7 +30,7 @@ const Kept =
 /** Nanoseconds between two refresh cycles, each of which flips the toggle. */
 const RefreshPeriod = 15_085;
 
-interface SpeakerPortState extends SavedState {
+export interface SpeakerPortState extends SavedState {
   readonly kept: number;
 }
 

@@ -4,6 +4,7 @@
  * An engine brings guest memory, the interrupt controllers that KVM has in the kernel (local APICs, IOAPIC, PICs, PIT)
  * and vCPUs.
  */
+import type { EventWiring } from '../interrupts/event-wiring.ts';
 import type { InterruptLine, MsiSink } from '../interrupts/interrupt-line.ts';
 import type { GuestMemory } from '../memory/guest-memory.ts';
 import type { GuestPhysicalAddress } from '../memory/address.ts';
@@ -30,6 +31,10 @@ export interface EngineVm {
   readonly memory: GuestMemory;
   /** MSIs; legal from any thread that holds the VM. */
   readonly msi: MsiSink;
+  /** Guest writes and interrupts bound to events of the host; undefined for an engine that has none. */
+  readonly events?: EventWiring;
+  /** True when a halted vCPU waits inside `run()` for its interrupt: `run()` is to be called whether it is runnable or not. */
+  readonly haltsInRun?: boolean;
   /** Global system interrupt `gsi` (0 to 23: IOAPIC pin, and PIC pin for 0 to 15). */
   interruptLine(gsi: number): InterruptLine;
   createVcpu(id: number): Vcpu;

@@ -130,6 +130,7 @@ export class Board implements Saveable {
       intx: Gsi.PciInt.map((gsi) => vm.interruptLine(gsi)),
       intxGsi: Gsi.PciInt,
       msi: vm.msi,
+      events: vm.events,
     });
     this.pio.attach(PortMap.PciConfig, pci.ports);
     this.mmio.attach(PhysicalMap.PciEcam, pci.ecam);

@@ -11,6 +11,7 @@ import type { AddressRange } from '../../bus/address-range.ts';
 import type { AccessSize, BusDevice, Saveable, SavedState } from '../../bus/bus-device.ts';
 import { requireVersion } from '../../bus/saved-state.ts';
 import { HostError } from '../../errors/host-error.ts';
+import type { EventWiring } from '../../interrupts/event-wiring.ts';
 import type { InterruptLine, MsiSink } from '../../interrupts/interrupt-line.ts';
 import { PciConfigPorts, PciEcam } from './config-access.ts';
 import type { ConfigSpaces } from './config-access.ts';
@@ -31,6 +32,7 @@ export interface PciHostConfig {
   /** The global system interrupts behind `intx`: the value of the interrupt line registers. */
   readonly intxGsi: readonly number[];
   readonly msi: MsiSink;
+  readonly events?: EventWiring | undefined;
 }
 
 export class PciHost implements ConfigSpaces, Saveable {
@@ -68,6 +70,7 @@ export class PciHost implements ConfigSpaces, Saveable {
     device.pci.connect({
       space: this.space,
       msi: this.#config.msi,
+      events: this.#config.events,
       intx: this.#wires.source(slot, pin === 0 ? 1 : pin),
     });
     return slot;

@@ -9,6 +9,7 @@
  */
 import type { BusDevice, Saveable, SavedState } from '../../bus/bus-device.ts';
 import { requireVersion } from '../../bus/saved-state.ts';
+import type { MsiMessage } from '../../interrupts/event-wiring.ts';
 import { bitfield } from '../../registers/bitfield.ts';
 import { CapabilityId } from './config-registers.ts';
 import type { PciCapability } from './pci-function.ts';
@@ -37,6 +38,10 @@ export class Msix implements Saveable {
   readonly pendingBits: BusDevice;
   /** Runs when Enable changes: a function with MSI-X enabled must not use its INTx pin. */
   onEnabled: (() => void) | undefined;
+  /** Runs when what {@link message} answers may have changed, for one vector or (undefined) for all. */
+  onChanged: ((vector: number | undefined) => void) | undefined;
+  /** Vectors that are pending elsewhere: raised events that are bound to no message. */
+  pendingElsewhere: ((vector: number) => boolean) | undefined;
   readonly #send: (address: number, data: number) => void;
   readonly #entries: Uint32Array;
   readonly #pending: Uint32Array;
@@ -50,7 +55,10 @@ export class Msix implements Saveable {
     // Whole 64-bit words, as the specification counts them.
     this.#pending = new Uint32Array(Math.ceil(spec.vectors / 64) * 2);
     this.table = words(this.#entries, (word, value) => this.#writeEntry(word, value));
-    this.pendingBits = words(this.#pending, () => {});
+    this.pendingBits = {
+      read: (offset, size) => words(this.#allPending(), () => {}).read(offset, size),
+      write: () => {},
+    };
     this.reset();
   }
 
@@ -79,6 +87,12 @@ export class Msix implements Saveable {
     };
   }
 
+  /** What a signal of the vector sends now; undefined while it stays pending, goes nowhere, or MSI-X is off. */
+  message(vector: number): MsiMessage | undefined {
+    if (!this.#enabled || vector >= this.spec.vectors || this.#masked(vector)) return undefined;
+    return this.#entryMessage(vector);
+  }
+
   /** Sends the vector's message, or leaves it pending while masked. Nothing happens while MSI-X is off. */
   signal(vector: number): void {
     if (!this.#enabled || vector >= this.spec.vectors) return;
@@ -102,7 +116,7 @@ export class Msix implements Saveable {
       enabled: this.#enabled,
       functionMask: this.#functionMask,
       entries: [...this.#entries],
-      pending: [...this.#pending],
+      pending: [...this.#allPending()],
     };
   }
 
@@ -134,17 +148,29 @@ export class Msix implements Saveable {
     this.#enabled = enabled;
     this.#functionMask = MessageControl.FunctionMask.isSet(value);
     if (changed) this.onEnabled?.();
+    this.onChanged?.(undefined);
     for (let vector = 0; vector < this.spec.vectors; vector++) this.#sendPending(vector);
   }
 
   #writeEntry(word: number, value: number): void {
     const isControl = word % Entry.Words === Entry.VectorControl;
+    const vector = Math.floor(word / Entry.Words);
     this.#entries[word] = isControl ? value & VectorMasked : value;
-    this.#sendPending(Math.floor(word / Entry.Words));
+    this.onChanged?.(vector);
+    this.#sendPending(vector);
   }
 
   #masked(vector: number): boolean {
     return this.#functionMask || this.#entries[vector * Entry.Words + Entry.VectorControl] === VectorMasked;
+  }
+
+  /** The pending bits, with those that are kept elsewhere. */
+  #allPending(): Uint32Array {
+    const all = this.#pending.slice();
+    for (let vector = 0; vector < this.spec.vectors; vector++) {
+      if (this.pendingElsewhere?.(vector) === true) all[vector >>> 5]! |= 1 << (vector & 31);
+    }
+    return all;
   }
 
   #sendPending(vector: number): void {
@@ -155,10 +181,15 @@ export class Msix implements Saveable {
   }
 
   #sendMessage(vector: number): void {
+    const message = this.#entryMessage(vector);
+    if (message !== undefined) this.#send(message.address, message.data);
+  }
+
+  #entryMessage(vector: number): MsiMessage | undefined {
     const entry = vector * Entry.Words;
     const address = this.#entries[entry + Entry.AddressLow]!;
-    if (this.#entries[entry + Entry.AddressHigh] !== 0 || address >>> 20 !== MessagePage) return;
-    this.#send(address, this.#entries[entry + Entry.Data]!);
+    if (this.#entries[entry + Entry.AddressHigh] !== 0 || address >>> 20 !== MessagePage) return undefined;
+    return { address, data: this.#entries[entry + Entry.Data]! };
   }
 }
 

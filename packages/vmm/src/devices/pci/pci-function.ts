@@ -9,6 +9,7 @@
  */
 import type { Saveable, SavedState } from '../../bus/bus-device.ts';
 import { requireVersion } from '../../bus/saved-state.ts';
+import type { EventWiring } from '../../interrupts/event-wiring.ts';
 import { unconnectedLine } from '../../interrupts/interrupt-line.ts';
 import type { InterruptLine, MsiSink } from '../../interrupts/interrupt-line.ts';
 import { Bar, barRegisters } from './bar.ts';
@@ -44,6 +45,7 @@ export interface PciSlot {
   readonly space: PciAddressSpace;
   readonly intx: InterruptLine;
   readonly msi: MsiSink;
+  readonly events?: EventWiring | undefined;
 }
 
 /** What a bus asks of the thing in a slot. */
@@ -59,6 +61,8 @@ export class PciFunction implements Saveable {
   readonly config: RegisterSpace;
   /** The interrupt line register: a note from firmware to drivers. */
   interruptLine = 0;
+  /** Runs when the function was plugged in. */
+  onConnected: (() => void) | undefined;
   #command = 0;
   #intxAsserted = false;
   #slot: PciSlot | undefined;
@@ -72,6 +76,7 @@ export class PciFunction implements Saveable {
   /** Plugs the function in. */
   connect(slot: PciSlot): void {
     this.#slot = slot;
+    this.onConnected?.();
     this.#decode();
   }
 
@@ -83,6 +88,16 @@ export class PciFunction implements Saveable {
     this.#command = value & CommandWritable;
     this.#decode();
     this.#driveIntx();
+  }
+
+  /** The engine's events, where it has them. */
+  get events(): EventWiring | undefined {
+    return this.#slot?.events;
+  }
+
+  /** True when an access at `address` reaches this BAR, not one that lies over it. */
+  answersAt(bar: Bar, address: number): boolean {
+    return this.#slot?.space.deviceAt(address) === bar.spec.device;
   }
 
   /** Sends a message-signalled interrupt. */

@@ -38,6 +38,11 @@ export class PciWindow implements BusDevice {
     this.#claims = this.#claims.filter((claim) => claim.device !== device);
   }
 
+  /** What answers a byte access at an absolute address. */
+  deviceAt(address: number): BusDevice | undefined {
+    return this.#find(address - this.start, 1)?.device;
+  }
+
   read(offset: number, size: AccessSize): number {
     const claim = this.#find(offset, size);
     if (claim === undefined) return noDevice(size);
@@ -76,6 +81,11 @@ export class PciAddressSpace {
 
   mapIo(port: number, size: number, device: BusDevice): boolean {
     return this.io.claim(port, size, device);
+  }
+
+  /** What answers a memory access at `address`. */
+  deviceAt(address: number): BusDevice | undefined {
+    return this.memory32.deviceAt(address) ?? this.memory64.deviceAt(address);
   }
 
   unmap(device: BusDevice): void {

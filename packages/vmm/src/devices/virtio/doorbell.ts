@@ -1,8 +1,26 @@
-/** Doorbells made of a futex word in shared memory: ringing is one atomic increment and a wake-up. */
+/**
+ * What an I/O worker sleeps on, and what wakes it.
+ *
+ * For engines without events of the host it is a futex word in shared memory: ringing is one atomic increment and a
+ * wake-up. Another implementation sleeps in the kernel on events (`EventBell` of packages/kvm).
+ */
 import type { Doorbell } from './virtio-device.ts';
-import type { SharedQueueService } from './shared-queue-runner.ts';
 
-export class FutexDoorbell implements Doorbell {
+/** The sleeping side of a doorbell. */
+export interface WorkerBell {
+  /** To be called before looking for work; what it answers goes to {@link sleep}. */
+  look(): number;
+  /** Sleeps until there was a ring after `seen` was looked at. */
+  sleep(seen: number): void;
+}
+
+/** What a worker serves when its doorbell rang. */
+export interface WorkerService {
+  /** Deals with what is there now. True when there may be more: it is called again before the worker sleeps. */
+  work(): boolean;
+}
+
+export class FutexDoorbell implements Doorbell, WorkerBell {
   readonly #words: Int32Array;
   readonly #word: number;
 
@@ -26,18 +44,22 @@ export class FutexDoorbell implements Doorbell {
   wait(seen: number, milliseconds?: number): void {
     Atomics.wait(this.#words, this.#word, seen, milliseconds);
   }
+
+  look(): number {
+    return this.rings;
+  }
+
+  sleep(seen: number): void {
+    this.wait(seen);
+  }
 }
 
 /** The life of an I/O worker thread: serves its devices, sleeps on its doorbell, until `stopped` (after a ring). */
-export function runIoWorker(
-  doorbell: FutexDoorbell,
-  services: readonly SharedQueueService[],
-  stopped: () => boolean,
-): void {
+export function runIoWorker(bell: WorkerBell, services: readonly WorkerService[], stopped: () => boolean): void {
   while (!stopped()) {
-    const rings = doorbell.rings;
+    const seen = bell.look();
     let more = false;
     for (const service of services) more = service.work() || more;
-    if (!more) doorbell.wait(rings);
+    if (!more) bell.sleep(seen);
   }
 }

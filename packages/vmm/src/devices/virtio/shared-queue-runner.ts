@@ -7,65 +7,41 @@
  * the newest counts, the worker looks for one between any two requests, and a reset is over when the worker has
  * acknowledged it. Until then the transport keeps reporting the old device status, as virtio 1.2 §2.4.1 "Device
  * Requirements: Device Reset" has it.
+ *
+ * What wakes a sleeping end is a {@link Doorbell}: a futex word, or an event of the host (doorbell.ts). Where the engine
+ * wires events, the two bit words are bypassed: the guest's notifications reach the worker as
+ * {@link SharedQueueService.notified}, and while interrupts are direct the worker raises the queue's event instead of
+ * setting its bit.
  */
 import { HostError } from '../../errors/host-error.ts';
 import type { GuestMemory } from '../../memory/guest-memory.ts';
 import { QueueServer } from './queue-server.ts';
 import type { RequestHandler } from './queue-server.ts';
-import type {
-  Activation,
-  Doorbell,
-  QueueActivation,
-  QueuePosition,
-  QueueRunner,
-  QueueSignals,
-} from './virtio-device.ts';
+import {
+  Command,
+  MaxQueues,
+  SharedQueueBytes,
+  Word,
+  readActivation,
+  readPosition,
+  writeActivation,
+  writePosition,
+} from './shared-queue-block.ts';
+import type { Activation, Doorbell, QueueEvents, QueuePosition, QueueRunner, QueueSignals } from './virtio-device.ts';
 
-/** Words of the shared block. */
-const Word = {
-  /** Sequence number of the mailbox: odd while it is being written. */
-  Sequence: 0,
-  Command: 1,
-  /** The last sequence number that the worker has dealt with. */
-  Done: 2,
-  /** A bit for each notified queue. */
-  Notified: 3,
-  /** A bit for each queue with used buffers to signal. */
-  Signalled: 4,
-  NeedsReset: 5,
-  FeaturesLow: 6,
-  FeaturesHigh: 7,
-  QueueCount: 8,
-  Queues: 16,
-} as const;
+export { SharedQueueBytes } from './shared-queue-block.ts';
 
-/** Words of one queue. */
-const QueueWord = {
-  Enabled: 0,
-  Size: 1,
-  DescriptorsLow: 2,
-  DescriptorsHigh: 3,
-  DriverLow: 4,
-  DriverHigh: 5,
-  DeviceLow: 6,
-  DeviceHigh: 7,
-  Vector: 8,
-  NextAvailable: 9,
-  NextUsed: 10,
-  Count: 12,
-} as const;
-
-const Command = { Reset: 0, Activate: 1, Pause: 2 } as const;
-
-/** One bit each in a word. */
-const MaxQueues = 32;
 const PauseTimeout = 30_000;
 
-/** Bytes of the shared block between a {@link SharedQueueRunner} and its {@link SharedQueueService}. */
-export const SharedQueueBytes = (Word.Queues + MaxQueues * QueueWord.Count) * 4;
+/** Raises and clears the events that stand for used buffers. */
+export interface UsedEvents {
+  raise(queue: number): void;
+  clear(queue: number): void;
+}
 
 /** The transport's end. */
 export class SharedQueueRunner implements QueueRunner {
+  readonly events: QueueEvents | undefined;
   readonly #words: Int32Array;
   readonly #worker: Doorbell;
   #signals: QueueSignals | undefined;
@@ -73,9 +49,13 @@ export class SharedQueueRunner implements QueueRunner {
   #paused = false;
   #sequence = 0;
 
-  /** `worker` wakes the thread in which the service runs. */
-  constructor(shared: SharedArrayBuffer, worker: Doorbell) {
+  /** `worker` wakes the thread in which the service runs; it has the same `events`, if any. */
+  constructor(shared: SharedArrayBuffer, worker: Doorbell, events?: Omit<QueueEvents, 'setDirect'>) {
     this.#words = new Int32Array(shared, 0, SharedQueueBytes / 4);
+    this.events = events && {
+      ...events,
+      setDirect: (direct) => void Atomics.store(this.#words, Word.Direct, direct ? 1 : 0),
+    };
     this.#worker = worker;
     this.#sequence = Atomics.load(this.#words, Word.Sequence);
   }
@@ -173,19 +153,26 @@ export class SharedQueueService {
   readonly server: QueueServer;
   readonly #words: Int32Array;
   readonly #transport: Doorbell;
+  readonly #usedEvents: UsedEvents | undefined;
   #done: number;
   #queueCount = 0;
+  /** A bit for each queue whose event was raised. */
+  #notified = 0;
 
   /** `transport` wakes the thread that polls the {@link SharedQueueRunner}. */
-  constructor(shared: SharedArrayBuffer, memory: GuestMemory, handler: RequestHandler, transport: Doorbell) {
+  constructor(
+    shared: SharedArrayBuffer,
+    memory: GuestMemory,
+    handler: RequestHandler,
+    transport: Doorbell,
+    usedEvents?: UsedEvents,
+  ) {
     this.#words = new Int32Array(shared, 0, SharedQueueBytes / 4);
     this.#transport = transport;
+    this.#usedEvents = usedEvents;
     this.#done = Atomics.load(this.#words, Word.Done);
     this.server = new QueueServer(memory, handler, {
-      usedBuffers: (queue) => {
-        Atomics.or(this.#words, Word.Signalled, 1 << queue);
-        transport.ring();
-      },
+      usedBuffers: (queue) => this.#usedBuffers(queue),
       needsReset: () => {
         Atomics.store(this.#words, Word.NeedsReset, 1);
         transport.ring();
@@ -193,17 +180,21 @@ export class SharedQueueService {
     });
   }
 
+  /** The event of a queue's notifications was raised. */
+  notified(queue: number): void {
+    this.#notified |= 1 << queue;
+  }
+
   /** Deals with what is there now. True when there may be more: call again before sleeping. */
   work(): boolean {
     this.#takeCommand();
-    const notified = Atomics.exchange(this.#words, Word.Notified, 0);
-    let more = 0;
+    const notified = this.#notified | Atomics.exchange(this.#words, Word.Notified, 0);
+    this.#notified = 0;
     for (let queue = 0; queue < this.#queueCount; queue++) {
       const bit = 1 << queue;
-      if ((notified & bit) !== 0 && this.server.serve(queue, this.#commandWaits) === 'more') more |= bit;
+      if ((notified & bit) !== 0 && this.server.serve(queue, this.#commandWaits) === 'more') this.#notified |= bit;
     }
-    if (more !== 0) Atomics.or(this.#words, Word.Notified, more);
-    return more !== 0 || this.#commandWaits();
+    return this.#notified !== 0 || this.#commandWaits();
   }
 
   /** True when a complete command has not been dealt with. */
@@ -211,6 +202,20 @@ export class SharedQueueService {
     const sequence = Atomics.load(this.#words, Word.Sequence);
     return sequence !== this.#done && (sequence & 1) === 0;
   };
+
+  #usedBuffers(queue: number): void {
+    if (this.#isDirect) {
+      this.#usedEvents!.raise(queue);
+      // Still so, or no longer: then the transport may have looked at the event before it was raised.
+      if (this.#isDirect) return;
+    }
+    Atomics.or(this.#words, Word.Signalled, 1 << queue);
+    this.#transport.ring();
+  }
+
+  get #isDirect(): boolean {
+    return this.#usedEvents !== undefined && Atomics.load(this.#words, Word.Direct) !== 0;
+  }
 
   #takeCommand(): void {
     const words = this.#words;
@@ -231,77 +236,18 @@ export class SharedQueueService {
   #apply(command: number, activation: Activation | undefined): void {
     const positions = this.server.deactivate();
     if (command === Command.Pause) positions.forEach((position, queue) => writePosition(this.#words, queue, position));
+    const queues = this.#queueCount;
     this.#queueCount = activation?.queues.length ?? 0;
+    this.#notified = 0;
     if (command === Command.Pause) return;
     Atomics.store(this.#words, Word.Signalled, 0);
     Atomics.store(this.#words, Word.NeedsReset, 0);
-    if (activation === undefined) return;
+    if (activation === undefined) {
+      for (let queue = 0; queue < queues; queue++) this.#usedEvents?.clear(queue);
+      return;
+    }
     this.server.activate(activation);
     // Notifications may have been lost while the queues were away.
-    activation.queues.forEach((_, queue) => Atomics.or(this.#words, Word.Notified, 1 << queue));
+    activation.queues.forEach((_, queue) => this.notified(queue));
   }
-}
-
-function writeActivation(words: Int32Array, { features, queues }: Activation): void {
-  words[Word.FeaturesLow] = low(features);
-  words[Word.FeaturesHigh] = high(features);
-  words[Word.QueueCount] = queues.length;
-  queues.forEach((queue, index) => {
-    const at = queueAt(index);
-    words[at + QueueWord.Enabled] = Number(queue.enabled);
-    words[at + QueueWord.Size] = queue.size;
-    words[at + QueueWord.DescriptorsLow] = low(queue.descriptors);
-    words[at + QueueWord.DescriptorsHigh] = high(queue.descriptors);
-    words[at + QueueWord.DriverLow] = low(queue.driver);
-    words[at + QueueWord.DriverHigh] = high(queue.driver);
-    words[at + QueueWord.DeviceLow] = low(queue.device);
-    words[at + QueueWord.DeviceHigh] = high(queue.device);
-    words[at + QueueWord.Vector] = queue.vector;
-    writePosition(words, index, queue);
-  });
-}
-
-function readActivation(words: Int32Array): Activation {
-  const count = Math.min(words[Word.QueueCount]!, MaxQueues);
-  const queues = Array.from({ length: count }, (_, index): QueueActivation => {
-    const at = queueAt(index);
-    return {
-      enabled: words[at + QueueWord.Enabled] !== 0,
-      size: words[at + QueueWord.Size]!,
-      descriptors: wide(words, at + QueueWord.DescriptorsLow),
-      driver: wide(words, at + QueueWord.DriverLow),
-      device: wide(words, at + QueueWord.DeviceLow),
-      vector: words[at + QueueWord.Vector]!,
-      ...readPosition(words, index),
-    };
-  });
-  return { features: wide(words, Word.FeaturesLow), queues };
-}
-
-function writePosition(words: Int32Array, queue: number, { nextAvailable, nextUsed }: QueuePosition): void {
-  words[queueAt(queue) + QueueWord.NextAvailable] = nextAvailable;
-  words[queueAt(queue) + QueueWord.NextUsed] = nextUsed;
-}
-
-function readPosition(words: Int32Array, queue: number): QueuePosition {
-  return {
-    nextAvailable: words[queueAt(queue) + QueueWord.NextAvailable]!,
-    nextUsed: words[queueAt(queue) + QueueWord.NextUsed]!,
-  };
-}
-
-function queueAt(index: number): number {
-  return Word.Queues + index * QueueWord.Count;
-}
-
-function low(value: bigint): number {
-  return Number(BigInt.asIntN(32, value));
-}
-
-function high(value: bigint): number {
-  return Number(BigInt.asIntN(32, value >> 32n));
-}
-
-function wide(words: Int32Array, at: number): bigint {
-  return (BigInt(words[at + 1]! >>> 0) << 32n) | BigInt(words[at]! >>> 0);
 }

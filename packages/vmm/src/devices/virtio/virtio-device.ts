@@ -9,6 +9,7 @@
  * Spec: virtio 1.2 chapter 2 "Basic Facilities of a Virtio Device".
  */
 import type { BusDevice, Saveable } from '../../bus/bus-device.ts';
+import type { EventNumber } from '../../interrupts/event-wiring.ts';
 
 /** virtio 1.2 chapter 5 "Device Types". */
 export const VirtioDeviceType = {
@@ -33,7 +34,7 @@ export interface QueueActivation extends QueuePosition {
   readonly descriptors: bigint;
   readonly driver: bigint;
   readonly device: bigint;
-  /** The interrupt vector, for engines that wire vectors directly; the transport maps queues to vectors itself. */
+  /** The interrupt vector, for information: the transport maps queues to vectors itself. */
   readonly vector: number;
 }
 
@@ -61,8 +62,20 @@ export interface Doorbell {
   ring(): void;
 }
 
+/** Events of a runner whose queues an engine can wire directly: neither end then calls the other. */
+export interface QueueEvents {
+  /** For each queue: raised by the driver's notifications. */
+  readonly notify: readonly EventNumber[];
+  /** For each queue: raised for its used buffers while interrupts are direct. */
+  readonly used: readonly EventNumber[];
+  /** True: used buffers raise their event and nothing else. False: they are reported through {@link QueueSignals}. */
+  setDirect(direct: boolean): void;
+}
+
 /** Runs the queue half of a device, in this thread or another one. */
 export interface QueueRunner {
+  /** A runner without takes calls only. */
+  readonly events?: QueueEvents | undefined;
   /** Called once, when the device is given to a transport. */
   connect(signals: QueueSignals): void;
   /** DRIVER_OK: queues are served from now on. Implies a reset. */

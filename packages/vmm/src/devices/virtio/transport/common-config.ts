@@ -20,6 +20,8 @@ export interface CommonConfigOwner {
   writeStatus(status: number): void;
   /** The vector as it will read back: "no vector" when there is none of that number. */
   acceptVector(vector: number): number;
+  /** A queue has another vector now. */
+  vectorChanged(): void;
 }
 
 type QueueAddress = 'descriptors' | 'driver' | 'device';
@@ -52,7 +54,9 @@ export function commonConfig(owner: CommonConfigOwner): RegisterSpace {
       get: () => selected()?.vector ?? owner.acceptVector(0xffff),
       set: (value) => {
         const queue = selected();
-        if (queue !== undefined) queue.vector = owner.acceptVector(value);
+        if (queue === undefined) return;
+        queue.vector = owner.acceptVector(value);
+        owner.vectorChanged();
       },
     }),
     register('queueEnable', 2, {

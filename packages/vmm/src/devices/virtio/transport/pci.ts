@@ -16,6 +16,7 @@ import { CommonConfigBytes, commonConfig } from './common-config.ts';
 import type { CommonConfigOwner, Selectors } from './common-config.ts';
 import { VirtioBar, VirtioPciId, classCodeOf, pciAccessCapability, structureCapabilities } from './pci-layout.ts';
 import type { PciAccessWindow } from './pci-layout.ts';
+import { QueueWires } from './queue-wires.ts';
 import { NoVector, VirtioRegisters } from './registers.ts';
 
 /** §4.1.4.5 "ISR status capability". */
@@ -30,6 +31,8 @@ export class VirtioPciTransport implements PciDevice, CommonConfigOwner {
   readonly #msix: Msix;
   readonly #common: RegisterSpace;
   readonly #window: PciAccessWindow;
+  /** Undefined until the slot is known, and where the engine or the runner has no events. */
+  #wires: QueueWires | undefined;
   #isr = 0;
 
   constructor(device: VirtioDevice) {
@@ -47,10 +50,14 @@ export class VirtioPciTransport implements PciDevice, CommonConfigOwner {
       (address, data) => this.pci.signalMsi(address, data),
     );
     this.#msix.onEnabled = () => this.#driveIntx();
+    this.#msix.onChanged = (vector) => this.#wires?.updateInterrupts(vector);
+    this.#msix.pendingElsewhere = (vector) => this.#wires?.isPending(vector) ?? false;
     this.#window = this.#accessWindow();
     this.pci = this.#createFunction();
+    this.pci.onConnected = () => (this.#wires = this.#createWires());
+    this.pci.bars[VirtioBar.Index]!.onMapped = () => this.#wires?.updateDoorbells();
     device.connect({
-      usedBuffers: (queue) => this.#interrupt(Isr.Queue, this.registers.queues[queue]?.vector ?? NoVector),
+      usedBuffers: (queue) => this.#usedBuffers(queue),
       configChanged: () => this.#configChanged(),
       needsReset: () => this.#needsReset(),
     });
@@ -64,14 +71,21 @@ export class VirtioPciTransport implements PciDevice, CommonConfigOwner {
   /** Stops the device's DMA, as saving needs it; returns when it has stopped. */
   pause(): void {
     this.registers.pause();
+    this.#wires?.pause();
   }
 
   resume(): void {
+    this.#wires?.resume();
     this.registers.resume();
   }
 
   writeStatus(status: number): void {
     if (this.registers.writeStatus(status)) this.#forget();
+    else this.#rewire();
+  }
+
+  vectorChanged(): void {
+    this.#wires?.updateInterrupts();
   }
 
   acceptVector(vector: number): number {
@@ -119,6 +133,7 @@ export class VirtioPciTransport implements PciDevice, CommonConfigOwner {
     this.device.restore(saved.device);
     // Last: the queues run again from here on.
     this.registers.restore(saved.registers);
+    this.#rewire();
   }
 
   /** A driver's reset: interrupts and vectors are gone. */
@@ -126,6 +141,35 @@ export class VirtioPciTransport implements PciDevice, CommonConfigOwner {
     this.configVector = NoVector;
     this.#isr = 0;
     this.#driveIntx();
+    this.#wires?.reset();
+  }
+
+  #rewire(): void {
+    this.#wires?.updateDoorbells();
+    this.#wires?.updateInterrupts();
+  }
+
+  #createWires(): QueueWires | undefined {
+    const { pci, registers } = this;
+    const { events } = this.device.runner;
+    if (pci.events === undefined || events === undefined) return undefined;
+    const bar = pci.bars[VirtioBar.Index]!;
+    return new QueueWires({
+      wiring: pci.events,
+      events,
+      registers,
+      msix: this.#msix,
+      notifyAddress(queue) {
+        if (bar.mapped === undefined) return undefined;
+        const address = bar.mapped + VirtioBar.Notify + queue * VirtioBar.NotifyMultiplier;
+        return pci.answersAt(bar, address) ? address : undefined;
+      },
+      usedBuffers: (queue) => this.#usedBuffers(queue),
+    });
+  }
+
+  #usedBuffers(queue: number): void {
+    this.#interrupt(Isr.Queue, this.registers.queues[queue]?.vector ?? NoVector);
   }
 
   #configChanged(): void {
