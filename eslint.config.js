@@ -53,7 +53,11 @@ export default tseslint.config(
   { files: ['packages/vmm/src/types/*.ts'], rules: { '@typescript-eslint/no-namespace': 'off' } },
   {
     files: ['**/*.js'],
-    languageOptions: { globals: { process: 'readonly', console: 'readonly', URL: 'readonly' } },
+    languageOptions: {
+      globals: Object.fromEntries(
+        ['process', 'console', 'URL', 'AbortController', 'AbortSignal'].map((name) => [name, 'readonly']),
+      ),
+    },
   },
   layer('', [wasmEngine], ['engine/wasm', 'x86/instructions/semantics']),
   // Each instruction's meaning is written against the builder that the interpreter and the translator share.

@@ -1,0 +1,145 @@
+/** The nested host as a process: QEMU with TCG, which emulates AMD's SVM as well as the rest of the machine. */
+import { spawn } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
+import { setTimeout, clearTimeout } from 'node:timers';
+import { join } from 'node:path';
+import { hasProgram, NestedHostError, toolEnvironment } from './host.js';
+
+/** File descriptors of the QEMU process, each a socket that is a virtio port in the machine. */
+const Ports = { output: 3, errors: 4, status: 5 };
+/** The last words of the machine's kernel that a failure shows. */
+const ShownConsole = 3000;
+
+const KernelParameters = [
+  'console=ttyS0',
+  'quiet',
+  // QEMU ends at a panic instead of hanging (-no-reboot).
+  'panic=-1',
+  // Emulated silicon leaks nothing, and its measures against leaks cost much.
+  'mitigations=off',
+  // QEMU's time stamp counters are one clock; checking costs seconds.
+  'tsc=reliable',
+  'no_timer_check',
+  'random.trust_cpu=on',
+  'rcupdate.rcu_expedited=1',
+  'cgroup_no_v1=all',
+  'audit=0',
+];
+
+/**
+ * Boots the machine and runs the command of its run disk.
+ *
+ * `onOutput(chunk)`, `onErrors(chunk)`: what the command prints. `onReady()`: it starts now.
+ * @returns its exit status
+ * @throws NestedHostError when the machine ends without telling one
+ */
+export async function runMachine({ image, runDisk, cache, work, cpus, memory, signal, onOutput, onErrors, onReady }) {
+  const console = join(work, 'console.log');
+  const args = qemuArguments({ image, runDisk, cache, console, cpus, memory });
+  const qemu = startQemu(args);
+  const stop = () => qemu.kill('SIGKILL');
+  signal.addEventListener('abort', stop);
+  let words = '';
+  qemu.stderr.setEncoding('utf8').on('data', (text) => (words += text));
+  const streams = Object.values(Ports).map((fd) => qemu.stdio[fd]);
+  streams[0].on('data', onOutput);
+  streams[1].on('data', onErrors);
+  const ended = new Promise((resolve) => qemu.on('close', resolve).on('error', (error) => resolve(error)));
+  try {
+    signal.throwIfAborted();
+    const status = await resultFrom(streams[2], onReady);
+    // SIGTERM lets QEMU hand over what is still in its sockets.
+    qemu.kill('SIGTERM');
+    const failure = await ended;
+    if (failure instanceof Error) throw new NestedHostError(`QEMU could not be started: ${failure.message}`);
+    signal.throwIfAborted();
+    if (status !== undefined) return status;
+    throw new NestedHostError(`the machine ended before its command did${await lastWords(words, console)}`);
+  } finally {
+    signal.removeEventListener('abort', stop);
+    stop();
+  }
+}
+
+/** The child ends with this process, however this process ends. */
+function startQemu(args) {
+  const program = 'qemu-system-x86_64';
+  const stdio = ['ignore', 'ignore', 'pipe', 'pipe', 'pipe', 'pipe'];
+  const options = { stdio, env: toolEnvironment() };
+  return hasProgram('setpriv')
+    ? spawn('setpriv', ['--pdeathsig', 'KILL', program, ...args], options)
+    : spawn(program, args, options);
+}
+
+function qemuArguments({ image, runDisk, cache, console, cpus, memory }) {
+  const disk = (id, file) => [
+    '-drive',
+    `id=${id},file=${escape(file)},format=raw,if=none,snapshot=on,cache=unsafe`,
+    '-device',
+    `virtio-blk-pci,drive=${id}`,
+  ];
+  const port = (name, fd) => [
+    '-chardev',
+    `socket,id=${name},fd=${fd}`,
+    '-device',
+    `virtserialport,chardev=${name},name=${name}`,
+  ];
+  return [
+    '-nodefaults',
+    '-no-user-config',
+    '-no-reboot',
+    ...['-display', 'none'],
+    ...['-M', 'q35,graphics=off,vmport=off'],
+    ...['-accel', 'tcg,thread=multi'],
+    ...['-cpu', 'EPYC,+svm,+npt'],
+    ...['-smp', String(cpus)],
+    ...['-m', String(memory)],
+    ...['-kernel', join(image, 'vmlinux')],
+    ...['-initrd', join(image, 'initramfs.cpio')],
+    ...['-append', KernelParameters.join(' ')],
+    ...['-serial', `file:${console}`],
+    ...disk('root', join(image, 'root.ext4')),
+    ...disk('run', runDisk),
+    ...['-device', 'virtio-serial-pci'],
+    ...Object.entries(Ports).flatMap(([name, fd]) => port(name, fd)),
+    ...['-virtfs', `local,path=${escape(cache)},mount_tag=cache,security_model=none,readonly=on,multidevs=remap`],
+  ];
+}
+
+/** QEMU's option parser takes a doubled comma for one. */
+function escape(path) {
+  return path.replaceAll(',', ',,');
+}
+
+/** Reads the status port: the exit status, or undefined when the port closes before one came. */
+function resultFrom(stream, onReady) {
+  return new Promise((resolve) => {
+    let text = '';
+    stream.setEncoding('utf8').on('data', (chunk) => {
+      const before = text;
+      text += chunk;
+      if (!/^ready$/m.test(before) && /^ready$/m.test(text)) onReady();
+      const status = /^ended (\d+)\n/m.exec(text)?.[1];
+      if (status !== undefined) resolve(Number(status));
+    });
+    stream.on('close', () => resolve(undefined)).on('error', () => resolve(undefined));
+  });
+}
+
+async function lastWords(stderr, consoleFile) {
+  const log = await readFile(consoleFile, 'latin1').catch(() => '');
+  const told = (name, text) => (text.trim() === '' ? '' : `\n--- ${name}:\n${text.trim().slice(-ShownConsole)}`);
+  // What this processor model has and TCG has not is no news.
+  const words = stderr.replace(/^.*TCG doesn't support requested feature.*\n/gm, '');
+  return told('QEMU', words) + told('its console', log);
+}
+
+/** An AbortSignal that fires after some seconds, with a message; `clear()` when it is not needed any more. */
+export function deadline(seconds) {
+  const controller = new AbortController();
+  const message = `the command was not done after ${seconds} s: the nested host was ended (--timeout S allows more)`;
+  const timer = setTimeout(() => controller.abort(new TimeOut(message)), seconds * 1000);
+  return { signal: controller.signal, clear: () => clearTimeout(timer) };
+}
+
+export class TimeOut extends NestedHostError {}
