@@ -9,7 +9,7 @@ import type { InterruptLine, MsiSink } from '../interrupts/interrupt-line.ts';
 import type { GuestMemory } from '../memory/guest-memory.ts';
 import type { GuestPhysicalAddress } from '../memory/address.ts';
 import type { Clock } from '../time/clock.ts';
-import type { CpuModelName } from '../x86/cpu-models.ts';
+import type { CpuChoice } from '../x86/cpu-models.ts';
 import type { VcpuExit } from './exit.ts';
 import type { VcpuState } from './state.ts';
 
@@ -23,8 +23,8 @@ export interface EngineVmConfig {
   readonly memorySize: number;
   readonly vcpus: number;
   readonly clock: Clock;
-  /** The processor that the guest sees (x86/cpu-models.ts). Default: the engine's own choice. */
-  readonly cpu?: CpuModelName;
+  /** The processor that the guest sees (x86/cpu-models.ts). Default: `host` on kvm, `x86-64-v2` on wasm. */
+  readonly cpu?: CpuChoice | undefined;
 }
 
 export interface EngineVm {

@@ -1,12 +1,18 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { semantics } from '../engine/wasm/semantics-table.ts';
-import { type CpuidContext, ModelName, cpuid, modelFeatures } from './cpuid.ts';
+import type { CpuFeatureName } from './cpu-features.ts';
+import { PortableModels, reducedModel } from './cpu-models.ts';
+import { type CpuidContext, cpuidTable, cpuid as cpuidOf } from './cpuid.ts';
 import { CpuFeatures } from './instructions/table/notation.ts';
 import { allRows } from './instructions/table/rows.ts';
 import { EferWritable, constantMsrs, readConstantMsr, writeConstantMsr } from './msr.ts';
 
-const context: CpuidContext = { apicId: 2, vcpus: 3, osxsave: false, apicEnabled: true };
+const context: CpuidContext = { apicId: 2, vcpus: 3, osxsave: false, apicEnabled: true, xcr0: 1n };
+const v2 = PortableModels['x86-64-v2'];
+const v3 = PortableModels['x86-64-v3'];
+const cpuid = (leaf: number, subleaf: number, context: CpuidContext) => cpuidOf(v2, leaf, subleaf, context);
+const hasFeature = (name: string): boolean => v2.features.has(name as CpuFeatureName);
 
 const text = (...words: number[]): string => String.fromCharCode(...new Uint8Array(new Uint32Array(words).buffer));
 
@@ -17,7 +23,7 @@ test('vendor, brand and highest leaves', () => {
   assert.equal(cpuid(0x80000000, 0, context).eax, 0x80000021);
   const brand = [2, 3, 4].map((n) => cpuid(0x80000000 + n, 0, context));
   const name = text(...brand.flatMap(({ eax, ebx, ecx, edx }) => [eax, ebx, ecx, edx]));
-  assert.equal(name.replaceAll('\0', ''), `${ModelName} virtual processor`);
+  assert.equal(name.replaceAll('\0', ''), 'Lodger-v2 virtual processor');
   assert.equal(name.length, 48);
 });
 
@@ -56,10 +62,10 @@ test('x86-64-v2 is there, and nothing that the model leaves out', () => {
 });
 
 test('every instruction of an advertised feature is implemented', () => {
-  const advertised = CpuFeatures.filter((feature) => modelFeatures.has(feature));
+  const advertised = CpuFeatures.filter(hasFeature);
   assert.ok(advertised.includes('sse4.2') && advertised.includes('fsgsbase'));
   for (const { feature, mnemonic, notation } of allRows) {
-    if (feature === undefined || modelFeatures.has(feature)) {
+    if (feature === undefined || hasFeature(feature)) {
       assert.ok(semantics.has(mnemonic) || mnemonic === 'PREFETCH', `${notation} has no semantic`);
     }
   }
@@ -89,6 +95,61 @@ test('topology leaves agree: three cores of one thread in one package', () => {
 test('reserved leaves read as zero', () => {
   for (const leaf of [2, 5, 0xe, 0x40000000, 0x80000022, 0xffffffff]) {
     assert.deepEqual(cpuid(leaf, 0, context), { eax: 0, ebx: 0, ecx: 0, edx: 0 }, leaf.toString(16));
+  }
+});
+
+test('x86-64-v3 is x86-64-v2 with AVX, AVX2, FMA and F16C, and the state that goes with them', () => {
+  const one = { ...context, apicId: 0, vcpus: 1 };
+  const differing = cpuidTable(v3, one).filter(({ leaf, subleaf, ...registers }) => {
+    const { eax, ebx, ecx, edx } = registers;
+    return JSON.stringify(cpuidOf(v2, leaf, subleaf ?? 0, one)) !== JSON.stringify({ eax, ebx, ecx, edx });
+  });
+  const brandLeaves = [0x80000002];
+  assert.deepEqual(
+    differing.map(({ leaf, subleaf }) => [leaf, subleaf]).filter(([leaf]) => !brandLeaves.includes(leaf!)),
+    [
+      [1, undefined],
+      [7, 0],
+      [0xd, 0],
+      [0xd, 2],
+    ],
+  );
+  const added = (leaf: number, register: 'ebx' | 'ecx'): number =>
+    cpuidOf(v3, leaf, 0, one)[register] ^ cpuidOf(v2, leaf, 0, one)[register];
+  assert.equal(added(1, 'ecx'), (1 << 12) | (1 << 28) | (1 << 29), 'FMA, AVX, F16C');
+  assert.equal(added(7, 'ebx'), 1 << 5, 'AVX2');
+  assert.deepEqual(cpuidOf(v3, 0xd, 0, one), { eax: 7, ebx: 576, ecx: 832, edx: 0 });
+  assert.deepEqual(cpuidOf(v3, 0xd, 0, { ...one, xcr0: 7n }), { eax: 7, ebx: 832, ecx: 832, edx: 0 });
+  assert.deepEqual(cpuidOf(v3, 0xd, 2, one), { eax: 256, ebx: 576, ecx: 0, edx: 0 });
+});
+
+test('a model without features, and what is nothing without them', () => {
+  const reduced = reducedModel(v3, ['xsave', 'invtsc', 'sse4.1']);
+  for (const name of ['xsave', 'xsaveopt', 'avx', 'avx2', 'fma', 'f16c', 'invtsc', 'sse4.1', 'sse4.2'] as const) {
+    assert.ok(v3.features.has(name) && !reduced.features.has(name), name);
+  }
+  assert.equal(v3.features.size - reduced.features.size, 9);
+  const shown = (leaf: number, subleaf = 0) => cpuidOf(reduced, leaf, subleaf, context);
+  assert.equal(shown(1).ecx & ((1 << 26) | (1 << 28)), 0);
+  assert.equal(shown(0x80000007).edx, 0);
+  for (const subleaf of [0, 1, 2]) assert.deepEqual(shown(0xd, subleaf), { eax: 0, ebx: 0, ecx: 0, edx: 0 });
+});
+
+test('the table has every leaf that is not zero', () => {
+  for (const model of [v2, v3]) {
+    const table = cpuidTable(model, context);
+    const listed = (leaf: number, subleaf: number) =>
+      table.some((entry) => entry.leaf === leaf && (entry.subleaf ?? subleaf) === subleaf);
+    for (const first of [0, 0x40000000, 0x80000000]) {
+      for (let leaf = first; leaf < first + 0x40; leaf++) {
+        for (let subleaf = 0; subleaf < 70; subleaf++) {
+          const { eax, ebx, ecx, edx } = cpuidOf(model, leaf, subleaf, context);
+          const pastLastLevel = leaf === 0xb && ecx >>> 8 === 0;
+          if ((eax | ebx | ecx | edx) === 0 || pastLastLevel) continue;
+          assert.ok(listed(leaf, subleaf), `leaf ${leaf.toString(16)} subleaf ${subleaf}`);
+        }
+      }
+    }
   }
 });
 

@@ -2,7 +2,10 @@
 import type { IrqChip } from '../../interrupts/irqchip.ts';
 import type { GuestMemory } from '../../memory/guest-memory.ts';
 import type { Clock } from '../../time/clock.ts';
-import { type CpuidResult, cpuid, modelFeatures } from '../../x86/cpuid.ts';
+import { HostError } from '../../errors/host-error.ts';
+import { type CpuFeatureName } from '../../x86/cpu-features.ts';
+import { type CpuChoice, type PortableModel, PortableModels, reducedModel } from '../../x86/cpu-models.ts';
+import { type CpuidResult, cpuid } from '../../x86/cpuid.ts';
 import { type CpuFeature, CpuFeatures } from '../../x86/instructions/table/notation.ts';
 import { readConstantMsr, writeConstantMsr } from '../../x86/msr.ts';
 import { Cpu } from './interpreter/cpu-layout.ts';
@@ -11,6 +14,7 @@ import { RunAccounting } from './pv/run-accounting.ts';
 import type { RareCpu } from './rare/rare-cpu.ts';
 
 export interface CpuModelConfig {
+  readonly cpu?: CpuChoice | undefined;
   readonly vcpus: number;
   readonly clock: Clock;
   readonly memory: GuestMemory;
@@ -23,14 +27,29 @@ const Cr4OsXSave = 1 << 18;
 /** IA32_APIC_BASE.EN */
 const ApicEnabled = 1n << 11n;
 
+const WasmModel = 'x86-64-v2';
+
+/** @throws HostError: the engine translates no AVX, and there is no host's processor under it. */
+function portableModel({ model, without }: CpuChoice = { model: WasmModel, without: [] }): PortableModel {
+  if (model === WasmModel) return reducedModel(PortableModels[model], without);
+  throw new HostError(
+    'InvalidArgument',
+    `the wasm engine's CPU model is ${WasmModel}, not ${model}: pass --cpu ${WasmModel}, or choose --engine kvm`,
+  );
+}
+
 export class CpuModel {
-  readonly decoderFeatures: readonly CpuFeature[] = CpuFeatures.filter((feature) => modelFeatures.has(feature));
+  readonly decoderFeatures: readonly CpuFeature[];
   readonly paravirtual: Paravirtual;
+  readonly #model: PortableModel;
   readonly #config: CpuModelConfig;
   readonly #accounting: RunAccounting;
 
   constructor(config: CpuModelConfig) {
     this.#config = config;
+    this.#model = portableModel(config.cpu);
+    const { features } = this.#model;
+    this.decoderFeatures = CpuFeatures.filter((name) => features.has(name as CpuFeatureName));
     this.paravirtual = new Paravirtual(config);
     this.#accounting = new RunAccounting(this.paravirtual.stealTime, config.clock, config.vcpus);
   }
@@ -38,11 +57,12 @@ export class CpuModel {
   cpuid(cpu: RareCpu, id: number, leaf: number, subleaf: number): CpuidResult {
     const hypervisor = this.paravirtual.cpuid(leaf);
     if (hypervisor) return hypervisor;
-    return cpuid(leaf, subleaf, {
+    return cpuid(this.#model, leaf, subleaf, {
       apicId: id,
       vcpus: this.#config.vcpus,
       osxsave: (cpu.u32(Cpu.Cr4) & Cr4OsXSave) !== 0,
       apicEnabled: (this.#config.irqchip.apic(id).apicBase & ApicEnabled) !== 0n,
+      xcr0: cpu.u64(Cpu.Xcr0),
     });
   }
 

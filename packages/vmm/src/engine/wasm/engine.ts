@@ -135,6 +135,7 @@ export class WasmEngineVm implements EngineVm {
     });
     this.msi = this.irqchip;
     this.#model = new CpuModel({
+      cpu: config.cpu,
       vcpus: config.vcpus,
       clock: config.clock,
       memory: this.memory,

@@ -4,7 +4,7 @@ import { gpa } from '../../../memory/address.ts';
 import { ManualClock } from '../../../time/manual-clock.ts';
 import { SharedGuestMemory } from '../shared-memory.ts';
 import { vmLayout } from '../softmmu/vm-layout.ts';
-import { ClockFeatures, KvmFeature, KvmMsr } from './kvm-interface.ts';
+import { ClockFeatures, KvmFeature, KvmMsr } from '../../../x86/kvm-interface.ts';
 import { Paravirtual } from './paravirtual.ts';
 import { RunAccounting } from './run-accounting.ts';
 

@@ -2,7 +2,7 @@
 import type { Saveable, SavedState } from '../../../bus/bus-device.ts';
 import { requireVersion } from '../../../bus/saved-state.ts';
 import type { CpuidResult } from '../../../x86/cpuid.ts';
-import { ClockFeatures, KvmFeature, KvmMsr, kvmCpuid } from './kvm-interface.ts';
+import { ClockFeatures, KvmFeature, KvmMsr, kvmCpuid } from '../../../x86/kvm-interface.ts';
 import { PvClock, type PvClockConfig } from './pv-clock.ts';
 import { PvEoi } from './pv-eoi.ts';
 import { StealTime } from './steal-time.ts';

@@ -4,7 +4,7 @@
  *
  * Left out: asynchronous page faults, the hypercalls (kick, TLB flush, IPIs, yield), polling and migration control.
  */
-import type { CpuidResult } from '../../../x86/cpuid.ts';
+import type { CpuidResult } from './cpuid.ts';
 
 export const KvmMsr = {
   /** The first two are deprecated names of WallClock and SystemTime. */
