@@ -11,8 +11,11 @@ import { RtcMc146818 } from '../devices/rtc-mc146818.ts';
 import { Serial16550 } from '../devices/serial-16550.ts';
 import { VirtioBlock } from '../devices/virtio/block/virtio-block.ts';
 import type { BlockGeometry } from '../devices/virtio/block/virtio-block.ts';
+import { LocalConsolePort } from '../devices/virtio/console/console-port.ts';
+import type { ConsolePort } from '../devices/virtio/console/console-port.ts';
 import { VirtioConsole } from '../devices/virtio/console/virtio-console.ts';
-import { VirtioRng } from '../devices/virtio/rng/virtio-rng.ts';
+import { LocalQueueRunner } from '../devices/virtio/local-queue-runner.ts';
+import { EntropyRequests, VirtioRng } from '../devices/virtio/rng/virtio-rng.ts';
 import type { EntropySource } from '../devices/virtio/rng/virtio-rng.ts';
 import { VirtioPciTransport } from '../devices/virtio/transport/pci.ts';
 import type { QueueRunner, VirtioDevice } from '../devices/virtio/virtio-device.ts';
@@ -34,6 +37,9 @@ export interface BoardConfig {
   readonly clock: Clock;
   readonly entropy: EntropySource;
   readonly disks: readonly BoardDisk[];
+  /** Who serves the virtio console's queues and the entropy source's. Default: the board's own thread. */
+  readonly consolePort?: ConsolePort | undefined;
+  readonly rngRunner?: QueueRunner | undefined;
   /** The serial console's output, a byte at a time. */
   readonly serialOutput: (byte: number) => void;
   /** The virtio console's output. */
@@ -85,9 +91,13 @@ export class Board implements Saveable {
 
     this.pio.attach(PortMap.ResetControl, this.#named('resetControl', new ResetControl({ reset })), { byteOnly: true });
     this.#pci = this.#named('pci', this.#createPci(vm));
-    this.virtioConsole = new VirtioConsole(vm.memory, { output: config.virtioConsoleOutput, ...config.window });
+    this.virtioConsole = new VirtioConsole(config.consolePort ?? new LocalConsolePort(vm.memory), {
+      output: config.virtioConsoleOutput,
+      ...config.window,
+    });
     this.#plug(this.virtioConsole);
-    this.#plug(new VirtioRng(vm.memory, config.entropy));
+    const localRng = (): QueueRunner => new LocalQueueRunner(vm.memory, new EntropyRequests(vm.memory, config.entropy));
+    this.#plug(new VirtioRng(config.rngRunner ?? localRng()));
     for (const { geometry, runner } of config.disks) this.#plug(new VirtioBlock(geometry, runner));
     this.#pci.assignResources();
   }
@@ -95,6 +105,7 @@ export class Board implements Saveable {
   /** Passes on what other threads did for devices, and goes on with work left over. */
   poll(): void {
     for (const transport of this.#virtio) transport.poll();
+    this.virtioConsole.poll();
   }
 
   pressPowerButton(): void {

@@ -5,10 +5,10 @@
 import { AcpiPm } from '../devices/acpi-pm.ts';
 import { BlockRequests } from '../devices/virtio/block/block-requests.ts';
 import { VirtioBlock } from '../devices/virtio/block/virtio-block.ts';
-import { VirtioConsole } from '../devices/virtio/console/virtio-console.ts';
+import type { VirtioConsole } from '../devices/virtio/console/virtio-console.ts';
 import { FutexDoorbell } from '../devices/virtio/doorbell.ts';
 import { LocalQueueRunner } from '../devices/virtio/local-queue-runner.ts';
-import { VirtioRng } from '../devices/virtio/rng/virtio-rng.ts';
+import { localConsole, localRng } from './local-devices.ts';
 import { SharedQueueBytes, SharedQueueRunner, SharedQueueService } from '../devices/virtio/shared-queue-runner.ts';
 import { VirtioPciTransport } from '../devices/virtio/transport/pci.ts';
 import { PhysicalMap, PortMap } from '../machine/memory-map.ts';
@@ -58,12 +58,12 @@ export class HostileGuest {
     const quiet = { ring: () => {} };
     const requests = (): BlockRequests => new BlockRequests(memory, disk, 'fuzz');
     this.#service = new SharedQueueService(shared, memory, requests(), quiet);
-    this.#console = new VirtioConsole(memory, { output: () => {} });
+    this.#console = localConsole(memory, { output: () => {} });
     const devices = [
       new VirtioBlock(disk, new LocalQueueRunner(memory, requests())),
       new VirtioBlock(disk, new SharedQueueRunner(shared, new FutexDoorbell(new SharedArrayBuffer(4)))),
       this.#console,
-      new VirtioRng(memory, (target) => target.fill(0x5a)),
+      localRng(memory, (target) => target.fill(0x5a)),
     ];
     this.#transports = devices.map((device) => new VirtioPciTransport(device));
     for (const transport of this.#transports) this.#bench.host.attach(transport);

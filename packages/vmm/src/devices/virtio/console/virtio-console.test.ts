@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { Common } from '../../../testing/virtio-driver.ts';
 import { virtioBench } from '../../../testing/virtio-bench.ts';
 import { Feature } from '../features.ts';
-import { VirtioConsole } from './virtio-console.ts';
+import { localConsole } from '../../../testing/local-devices.ts';
 
 const Features = Feature.Version1 | 1n;
 const Receive = 0;
@@ -12,14 +12,13 @@ const Transmit = 1;
 function sample({ start = true } = {}) {
   const output: string[] = [];
   let taken = 0;
-  const bench = virtioBench(
-    (memory) =>
-      new VirtioConsole(memory, {
-        output: (bytes) => output.push(String.fromCharCode(...bytes)),
-        inputTaken: () => taken++,
-        columns: 120,
-        rows: 50,
-      }),
+  const bench = virtioBench((memory) =>
+    localConsole(memory, {
+      output: (bytes) => output.push(String.fromCharCode(...bytes)),
+      inputTaken: () => taken++,
+      columns: 120,
+      rows: 50,
+    }),
   );
   if (start) bench.driver.start({ features: Features });
   return { output, taken: () => taken, ...bench };

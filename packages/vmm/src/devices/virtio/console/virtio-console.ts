@@ -1,5 +1,5 @@
 /**
- * A console with one port, its window size included.
+ * The console's register half: one port, its window size included. Its queue half is {@link ConsoleQueues}.
  *
  * Spec: virtio 1.2 §5.3 "Console Device".
  *
@@ -7,31 +7,19 @@
  */
 import type { SavedState } from '../../../bus/bus-device.ts';
 import { requireVersion } from '../../../bus/saved-state.ts';
-import type { GuestMemory } from '../../../memory/guest-memory.ts';
 import { RegisterSpace, register } from '../../pci/register-space.ts';
-import { readSegments, totalLength, writeSegments } from '../descriptor-chain.ts';
-import type { DescriptorChain } from '../descriptor-chain.ts';
 import { feature } from '../features.ts';
-import { LocalQueueRunner } from '../local-queue-runner.ts';
-import type { RequestHandler } from '../queue-server.ts';
-import type { VirtioDevice, VirtioSignals } from '../virtio-device.ts';
+import type { QueueRunner, VirtioDevice, VirtioSignals } from '../virtio-device.ts';
 import { VirtioDeviceType } from '../virtio-device.ts';
+import type { ConsolePort } from './console-port.ts';
 
 /** §5.3.3 "Feature bits". */
 const ConsoleFeature = { Size: feature(0), EmergencyWrite: feature(2) } as const;
-/** §5.3.2 "Virtqueues". */
-const Queue = { Receive: 0, Transmit: 1 } as const;
 const QueueSize = 256;
-/** Input that the guest has not taken yet. */
-const MaxPendingInput = 64 * 1024;
-/** Output taken from one chain; more is cut off, so that a notification has bounded work. */
-const MaxChainOutput = 1024 * 1024;
 
 export interface ConsoleOptions {
   /** Takes what the guest writes. The array is the receiver's to keep. */
   readonly output: (bytes: Uint8Array) => void;
-  /** The guest took input: there is room again. */
-  readonly inputTaken?: () => void;
   readonly columns?: number;
   readonly rows?: number;
 }
@@ -40,22 +28,24 @@ export class VirtioConsole implements VirtioDevice {
   readonly type = VirtioDeviceType.Console;
   readonly features = ConsoleFeature.Size | ConsoleFeature.EmergencyWrite;
   readonly queueSizes = [QueueSize, QueueSize];
-  readonly runner: LocalQueueRunner;
   readonly config: RegisterSpace;
-  readonly #memory: GuestMemory;
+  readonly #port: ConsolePort;
   readonly #options: ConsoleOptions;
   #signals: VirtioSignals | undefined;
   #columns: number;
   #rows: number;
-  #input: Uint8Array = new Uint8Array(0);
 
-  constructor(memory: GuestMemory, options: ConsoleOptions) {
-    this.#memory = memory;
+  constructor(port: ConsolePort, options: ConsoleOptions) {
+    this.#port = port;
     this.#options = options;
     this.#columns = options.columns ?? 80;
     this.#rows = options.rows ?? 25;
-    this.runner = new LocalQueueRunner(memory, this.#handler());
     this.config = this.#createConfig();
+    port.onOutput = options.output;
+  }
+
+  get runner(): QueueRunner {
+    return this.#port.runner;
   }
 
   connect(signals: VirtioSignals): void {
@@ -65,15 +55,12 @@ export class VirtioConsole implements VirtioDevice {
 
   /** Types into the console. Returns how many of the bytes there was room for. */
   send(bytes: Uint8Array): number {
-    const taken = bytes.subarray(0, Math.max(0, MaxPendingInput - this.#input.length));
-    if (taken.length > 0) {
-      const joined = new Uint8Array(this.#input.length + taken.length);
-      joined.set(this.#input);
-      joined.set(taken, this.#input.length);
-      this.#input = joined;
-      this.runner.notify(Queue.Receive);
-    }
-    return taken.length;
+    return this.#port.send(bytes);
+  }
+
+  /** Passes on what the guest wrote, where another thread took it. */
+  poll(): void {
+    this.#port.poll();
   }
 
   /** The terminal's window changed: the guest gets a configuration change interrupt. */
@@ -88,7 +75,7 @@ export class VirtioConsole implements VirtioDevice {
   reset(): void {}
 
   save(): SavedState {
-    return { version: 1, columns: this.#columns, rows: this.#rows, input: this.#input.slice() };
+    return { version: 1, columns: this.#columns, rows: this.#rows, input: this.#port.pendingInput() };
   }
 
   restore(state: SavedState): void {
@@ -96,29 +83,7 @@ export class VirtioConsole implements VirtioDevice {
     const saved = state as unknown as { columns: number; rows: number; input: Uint8Array };
     this.#columns = saved.columns;
     this.#rows = saved.rows;
-    this.#input = saved.input.slice();
-  }
-
-  #handler(): RequestHandler {
-    return {
-      activated: () => {},
-      canServe: (queue) => queue !== Queue.Receive || this.#input.length > 0,
-      serve: (queue, chain) => (queue === Queue.Receive ? this.#receive(chain) : this.#transmit(chain)),
-    };
-  }
-
-  #receive(chain: DescriptorChain): number {
-    const written = writeSegments(this.#memory, chain.writable, this.#input);
-    this.#input = this.#input.slice(written);
-    this.#options.inputTaken?.();
-    return written;
-  }
-
-  #transmit(chain: DescriptorChain): number {
-    const bytes = new Uint8Array(Math.min(totalLength(chain.readable), MaxChainOutput));
-    readSegments(this.#memory, chain.readable, bytes);
-    if (bytes.length > 0) this.#options.output(bytes);
-    return 0;
+    this.#port.setPendingInput(saved.input);
   }
 
   /** §5.3.4 "Device configuration layout". */

@@ -2,16 +2,15 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { virtioBench } from '../../../testing/virtio-bench.ts';
 import { Feature } from '../features.ts';
-import { VirtioRng } from './virtio-rng.ts';
+import { localRng } from '../../../testing/local-devices.ts';
 
 function sample() {
   const asked: number[] = [];
-  const bench = virtioBench(
-    (memory) =>
-      new VirtioRng(memory, (target) => {
-        asked.push(target.length);
-        target.fill(0xa5);
-      }),
+  const bench = virtioBench((memory) =>
+    localRng(memory, (target) => {
+      asked.push(target.length);
+      target.fill(0xa5);
+    }),
   );
   bench.driver.start({ features: Feature.Version1 });
   return { asked, ...bench };

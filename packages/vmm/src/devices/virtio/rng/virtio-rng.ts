@@ -1,5 +1,5 @@
 /**
- * An entropy source.
+ * An entropy source: its register half, and its queue half {@link EntropyRequests}.
  *
  * Spec: virtio 1.2 §5.4 "Entropy Device".
  */
@@ -8,8 +8,9 @@ import { requireVersion } from '../../../bus/saved-state.ts';
 import type { GuestMemory } from '../../../memory/guest-memory.ts';
 import { RegisterSpace } from '../../pci/register-space.ts';
 import { totalLength, writeSegments } from '../descriptor-chain.ts';
-import { LocalQueueRunner } from '../local-queue-runner.ts';
-import type { VirtioDevice, VirtioSignals } from '../virtio-device.ts';
+import type { DescriptorChain } from '../descriptor-chain.ts';
+import type { RequestHandler } from '../queue-server.ts';
+import type { QueueRunner, VirtioDevice, VirtioSignals } from '../virtio-device.ts';
 import { VirtioDeviceType } from '../virtio-device.ts';
 
 const QueueSize = 64;
@@ -23,20 +24,12 @@ export class VirtioRng implements VirtioDevice {
   readonly type = VirtioDeviceType.EntropySource;
   readonly features = 0n;
   readonly queueSizes = [QueueSize];
-  readonly runner: LocalQueueRunner;
+  readonly runner: QueueRunner;
   /** The device has no configuration. */
   readonly config = new RegisterSpace(0, []);
 
-  constructor(memory: GuestMemory, entropy: EntropySource) {
-    this.runner = new LocalQueueRunner(memory, {
-      activated: () => {},
-      canServe: () => true,
-      serve(_queue, chain) {
-        const bytes = new Uint8Array(Math.min(totalLength(chain.writable), MaxChainBytes));
-        entropy(bytes);
-        return writeSegments(memory, chain.writable, bytes);
-      },
-    });
+  constructor(runner: QueueRunner) {
+    this.runner = runner;
   }
 
   connect(signals: VirtioSignals): void {
@@ -51,5 +44,27 @@ export class VirtioRng implements VirtioDevice {
 
   restore(state: SavedState): void {
     requireVersion(state, 1, 'entropy');
+  }
+}
+
+export class EntropyRequests implements RequestHandler {
+  readonly #memory: GuestMemory;
+  readonly #entropy: EntropySource;
+
+  constructor(memory: GuestMemory, entropy: EntropySource) {
+    this.#memory = memory;
+    this.#entropy = entropy;
+  }
+
+  activated(): void {}
+
+  canServe(): boolean {
+    return true;
+  }
+
+  serve(_queue: number, chain: DescriptorChain): number {
+    const bytes = new Uint8Array(Math.min(totalLength(chain.writable), MaxChainBytes));
+    this.#entropy(bytes);
+    return writeSegments(this.#memory, chain.writable, bytes);
   }
 }

@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { VirtioConsole } from '../console/virtio-console.ts';
+import { localConsole, localRng } from '../../../testing/local-devices.ts';
 import { Feature } from '../features.ts';
-import { VirtioRng } from '../rng/virtio-rng.ts';
 import { Common } from '../../../testing/virtio-driver.ts';
 import { virtioBench } from '../../../testing/virtio-bench.ts';
 
@@ -10,14 +9,14 @@ const AllFeatures = Feature.Version1 | Feature.EventIndex | Feature.IndirectDesc
 
 function rng() {
   let next = 1;
-  return virtioBench((memory) => new VirtioRng(memory, (target) => target.forEach((_, at) => (target[at] = next++))));
+  return virtioBench((memory) => localRng(memory, (target) => target.forEach((_, at) => (target[at] = next++))));
 }
 
 function console_() {
   const output: number[] = [];
   return {
     output,
-    ...virtioBench((memory) => new VirtioConsole(memory, { output: (bytes) => output.push(...bytes) })),
+    ...virtioBench((memory) => localConsole(memory, { output: (bytes) => output.push(...bytes) })),
   };
 }
 
@@ -188,7 +187,7 @@ test('a restored device goes on where the saved one was', () => {
 
   let next = 100;
   const second = virtioBench(
-    (memory) => new VirtioRng(memory, (target) => target.forEach((_, at) => (target[at] = next++))),
+    (memory) => localRng(memory, (target) => target.forEach((_, at) => (target[at] = next++))),
     first.memory,
   );
   second.bench.host.restore(state);
