@@ -79,6 +79,8 @@ export const MapFlag = {
   NoReserve: 0x4000,
   Populate: 0x8000,
   HugeTlb: 0x4_0000,
+  /** With HugeTlb: pages of 2 MiB, whatever the default size (log2 in the top bits). */
+  HugePage2M: 21 << 26,
 } as const;
 
 const mmapFunction = library.func(
@@ -101,6 +103,7 @@ export function munmap(address: bigint, length: number): void {
 /** MADV_…: include/uapi/asm-generic/mman-common.h. */
 export const Advice = {
   DontNeed: 4,
+  DontFork: 10,
   Mergeable: 12,
   Unmergeable: 13,
   HugePage: 14,

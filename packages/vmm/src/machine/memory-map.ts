@@ -27,6 +27,30 @@ export const PhysicalMap = {
   PciMemory64: { start: 512 * GiB, size: 256 * GiB },
 } as const satisfies Record<string, { start: number; size: number }>;
 
+/** A part of the RAM, and where it is in RAM as one block of host memory. */
+export interface RamPart {
+  readonly start: number;
+  readonly length: number;
+  readonly offset: number;
+}
+
+/**
+ * The RAM of a machine: below the PC hole without the legacy VGA window, and from 4 GiB on. Offsets in the host are
+ * guest-physical addresses below the hole, so that huge pages of host and guest coincide; the window's are not used.
+ */
+export function ramParts(memorySize: number): RamPart[] {
+  const { VgaMemory } = PhysicalMap;
+  const afterVga = VgaMemory.start + VgaMemory.size;
+  const low = Math.min(memorySize, LowRamLimit);
+  const parts: RamPart[] = [{ start: 0, length: Math.min(low, VgaMemory.start), offset: 0 }];
+  if (low > afterVga) parts.push({ start: afterVga, length: low - afterVga, offset: afterVga });
+  if (memorySize > low) parts.push({ start: HighRamStart, length: memorySize - low, offset: low });
+  return parts;
+}
+
+/** Largest RAM: it ends where the 64-bit PCI window starts. */
+export const MaxRamSize = LowRamLimit + (PhysicalMap.PciMemory64.start - HighRamStart);
+
 export const PortMap = {
   Pic1: { start: 0x20, size: 2 },
   Pit: { start: 0x40, size: 4 },
