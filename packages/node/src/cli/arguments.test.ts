@@ -28,8 +28,17 @@ test('defaults are left to the library', () => {
 });
 
 test('help and version win over the rest', () => {
-  assert.equal(parseCommandLine(['run', '--help']).kind, 'help');
+  assert.deepEqual(parseCommandLine(['--help']), { kind: 'help', topic: 'lodger' });
+  assert.deepEqual(parseCommandLine(['run', '--help']), { kind: 'help', topic: 'run' });
+  assert.deepEqual(parseCommandLine(['doctor', '-h', '--json']), { kind: 'help', topic: 'doctor' });
+  assert.deepEqual(parseCommandLine(['help', 'run']), { kind: 'help', topic: 'run' });
+  assert.deepEqual(parseCommandLine(['help']), { kind: 'help', topic: 'lodger' });
   assert.equal(parseCommandLine(['--version']).kind, 'version');
+});
+
+test('lodger doctor', () => {
+  assert.deepEqual(parseCommandLine(['doctor']), { kind: 'doctor', json: false });
+  assert.deepEqual(parseCommandLine(['doctor', '--json']), { kind: 'doctor', json: true });
 });
 
 for (const args of [
@@ -44,8 +53,17 @@ for (const args of [
   ['run', '--timeout', '-1'],
   ['run', '--timeout', '0'],
   ['run', '--disk', ',readonly'],
+  ['run', '--json'],
+  ['doctor', '--memory', '1G'],
+  ['doctor', 'kvm'],
+  ['help', 'walk'],
+  ['constructor'],
 ]) {
   test(`usage error: lodger ${args.join(' ')}`, () => {
-    assert.throws(() => parseCommandLine(args), { code: 'InvalidArgument', exitCode: 2, message: /lodger --help$/ });
+    assert.throws(() => parseCommandLine(args), {
+      code: 'InvalidArgument',
+      exitCode: 2,
+      message: /see lodger( run| doctor)? --help$/,
+    });
   });
 }

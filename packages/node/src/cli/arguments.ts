@@ -1,38 +1,30 @@
 /** The command line of `lodger`: options to values, and everything wrong with them to one message. */
 import { parseArgs } from 'node:util';
 import { HostError } from '@lodger/vmm/errors/host-error.js';
+import type { HelpTopic } from './help.ts';
 import type { DiskOptions, EngineChoice, VirtualMachineOptions } from '../vm/options.ts';
 
 export type Command =
   | { readonly kind: 'run'; readonly options: VirtualMachineOptions }
-  | { readonly kind: 'help' }
+  | { readonly kind: 'doctor'; readonly json: boolean }
+  | { readonly kind: 'help'; readonly topic: HelpTopic }
   | { readonly kind: 'version' };
 
-export const HelpText = `usage: lodger run [options]
-
-Boots a Linux kernel in a virtual machine and attaches this terminal to its console.
-Ctrl-] ends the machine; every other key goes to the guest.
-
-options:
-  --kernel F             kernel: bzImage, vmlinux, PVH or multiboot image
-                         (default: Debian's newest cloud kernel, fetched once)
-  --initrd F             initial RAM file system
-                         (default: a small busybox system, with the default kernel)
-  --append S             added to the kernel's command line
-  --memory SIZE          guest memory, for example 256M or 1G (default: 256M)
-  --cpus N               processors of the guest (default: 1)
-  --disk F[,readonly]    raw disk image, as a virtio disk; may be repeated
-  --engine E             auto, wasm or kvm (default: auto)
-  --timeout S            end the machine after S seconds
-  --help, --version
-
-When standard input or output is not a terminal, lodger works as a filter:
-  echo 'uname -a; poweroff' | lodger run
-
-exit code: 0 power-off or Ctrl-]; 2 wrong usage; 64 kernel or initrd; 65 memory size;
-  66 disk; 67 fetching; 68 engine; 70 internal error; 72 guest panic; 74 triple fault;
-  124 time-out; 128+n signal n; debug-exit port: (value * 2 + 1) mod 256
-`;
+/** Options of each command; `help` and `version` belong to all of them. */
+const CommandOptions = {
+  run: {
+    kernel: { type: 'string' },
+    initrd: { type: 'string' },
+    append: { type: 'string' },
+    memory: { type: 'string' },
+    cpus: { type: 'string' },
+    disk: { type: 'string', multiple: true },
+    engine: { type: 'string' },
+    timeout: { type: 'string' },
+  },
+  doctor: { json: { type: 'boolean' } },
+} as const;
+type CommandName = keyof typeof CommandOptions;
 
 /**
  * Parses what follows `lodger` on the command line.
@@ -41,25 +33,47 @@ exit code: 0 power-off or Ctrl-]; 2 wrong usage; 64 kernel or initrd; 65 memory 
  */
 export function parseCommandLine(args: readonly string[]): Command {
   const { values, positionals } = parse(args);
-  if (values.help) return { kind: 'help' };
-  if (values.version) return { kind: 'version' };
   const [command, ...rest] = positionals;
-  if (command === 'help') return { kind: 'help' };
+  if (values.help) return { kind: 'help', topic: isCommand(command) ? command : 'lodger' };
+  if (values.version) return { kind: 'version' };
+  if (command === 'help') return { kind: 'help', topic: helpTopic(rest) };
   if (command === undefined) throw usage('a command is missing');
-  if (command !== 'run') throw usage(`there is no command "${command}"`);
-  if (rest.length > 0) throw usage(`"${rest[0]}" is no option of lodger run`);
+  if (!isCommand(command)) throw usage(`there is no command "${command}"`);
+  if (rest.length > 0) throw usage(`"${rest[0]}" is no option of lodger ${command}`, command);
+  const foreign = Object.keys(values).find((name) => !(name in CommandOptions[command]));
+  if (foreign !== undefined) throw usage(`--${foreign} is no option of lodger ${command}`, command);
+  switch (command) {
+    case 'run':
+      return { kind: 'run', options: runOptions(values) };
+    case 'doctor':
+      return { kind: 'doctor', json: values.json ?? false };
+    default:
+      return command satisfies never;
+  }
+}
+
+function isCommand(name: string | undefined): name is CommandName {
+  return name !== undefined && Object.hasOwn(CommandOptions, name);
+}
+
+function helpTopic([name, ...rest]: readonly string[]): HelpTopic {
+  if (name === undefined) return 'lodger';
+  if (!isCommand(name) || rest.length > 0) throw usage(`there is no help for "${[name, ...rest].join(' ')}"`);
+  return name;
+}
+
+type Values = ReturnType<typeof parse>['values'];
+
+function runOptions(values: Values): VirtualMachineOptions {
   return {
-    kind: 'run',
-    options: {
-      ...(values.kernel !== undefined && { kernel: values.kernel }),
-      ...(values.initrd !== undefined && { initrd: values.initrd }),
-      ...(values.append !== undefined && { append: values.append }),
-      ...(values.memory !== undefined && { memory: values.memory }),
-      ...(values.cpus !== undefined && { cpus: wholeNumber(values.cpus, '--cpus') }),
-      ...(values.engine !== undefined && { engine: engineChoice(values.engine) }),
-      ...(values.timeout !== undefined && { timeout: seconds(values.timeout) }),
-      disks: (values.disk ?? []).map(diskOptions),
-    },
+    ...(values.kernel !== undefined && { kernel: values.kernel }),
+    ...(values.initrd !== undefined && { initrd: values.initrd }),
+    ...(values.append !== undefined && { append: values.append }),
+    ...(values.memory !== undefined && { memory: values.memory }),
+    ...(values.cpus !== undefined && { cpus: wholeNumber(values.cpus, '--cpus') }),
+    ...(values.engine !== undefined && { engine: engineChoice(values.engine) }),
+    ...(values.timeout !== undefined && { timeout: seconds(values.timeout) }),
+    disks: (values.disk ?? []).map(diskOptions),
   };
 }
 
@@ -69,46 +83,41 @@ function parse(args: readonly string[]) {
       args: [...args],
       allowPositionals: true,
       options: {
-        kernel: { type: 'string' },
-        initrd: { type: 'string' },
-        append: { type: 'string' },
-        memory: { type: 'string' },
-        cpus: { type: 'string' },
-        disk: { type: 'string', multiple: true },
-        engine: { type: 'string' },
-        timeout: { type: 'string' },
+        ...CommandOptions.run,
+        ...CommandOptions.doctor,
         help: { type: 'boolean', short: 'h' },
         version: { type: 'boolean' },
       },
     });
   } catch (error) {
-    throw usage((error as Error).message.split('\n')[0]!.replace(/\. To specify.*/, ''), error);
+    throw usage((error as Error).message.split('\n')[0]!.replace(/\. To specify.*/, ''), undefined, error);
   }
 }
 
-function usage(message: string, cause?: unknown): HostError {
-  return new HostError('InvalidArgument', `${message}; see lodger --help`, { cause });
+function usage(message: string, command?: CommandName, cause?: unknown): HostError {
+  const help = command === undefined ? 'lodger --help' : `lodger ${command} --help`;
+  return new HostError('InvalidArgument', `${message}; see ${help}`, { cause });
 }
 
 function wholeNumber(text: string, option: string): number {
-  if (!/^[1-9]\d{0,3}$/.test(text)) throw usage(`${option} takes a whole number, not "${text}"`);
+  if (!/^[1-9]\d{0,3}$/.test(text)) throw usage(`${option} takes a whole number, not "${text}"`, 'run');
   return Number(text);
 }
 
 function seconds(text: string): number {
-  if (!/^\d+(\.\d+)?$/.test(text) || Number(text) <= 0) throw usage(`--timeout takes seconds, not "${text}"`);
+  if (!/^\d+(\.\d+)?$/.test(text) || Number(text) <= 0) throw usage(`--timeout takes seconds, not "${text}"`, 'run');
   return Number(text);
 }
 
 function engineChoice(text: string): EngineChoice {
   if (text === 'auto' || text === 'wasm' || text === 'kvm') return text;
-  throw usage(`--engine takes auto, wasm or kvm, not "${text}"`);
+  throw usage(`--engine takes auto, wasm or kvm, not "${text}"`, 'run');
 }
 
 /** `F[,readonly]`; a comma elsewhere in the path is part of it. */
 function diskOptions(text: string): DiskOptions {
   const readOnly = text.endsWith(',readonly');
   const path = readOnly ? text.slice(0, -',readonly'.length) : text;
-  if (path === '') throw usage(`--disk takes a file, not "${text}"`);
+  if (path === '') throw usage(`--disk takes a file, not "${text}"`, 'run');
   return { path, readOnly };
 }

@@ -1,11 +1,12 @@
 /** The command as a process: what needs no guest. Whole guests are in tests/boot. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { HelpText } from './help.ts';
 
 const command = fileURLToPath(new URL('../../bin/lodger.js', import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), 'lodger-cli-'));
@@ -23,11 +24,27 @@ function file(name: string, size: number): string {
   return path;
 }
 
-test('--help names every option, on stdout', () => {
+test('--help names every command, and each command its options, on stdout', () => {
+  const texts = { '': [/\n {2}run /, /\n {2}doctor /, /LODGER_ENGINE/], doctor: [/--json\b/] };
+  for (const [command, patterns] of Object.entries(texts)) {
+    const { status, stdout, stderr } = lodger(...(command ? [command] : []), '--help');
+    assert.deepEqual([status, stderr], [0, '']);
+    for (const pattern of patterns) assert.match(stdout, pattern);
+  }
   const { status, stdout } = lodger('run', '--help');
   assert.equal(status, 0);
   for (const option of ['kernel', 'initrd', 'append', 'memory', 'cpus', 'disk', 'engine', 'timeout']) {
     assert.match(stdout, new RegExp(`--${option}\\b`));
+  }
+});
+
+test('help fits a terminal of 100 columns and names no exit code that docs/exit-codes.md has not', () => {
+  const table = readFileSync(new URL('../../../../docs/exit-codes.md', import.meta.url), 'utf8');
+  const documented = [...table.matchAll(/^\| (\d+) /gm)].map(([, code]) => code!);
+  for (const text of Object.values(HelpText)) {
+    assert.ok(text.split('\n').every((line) => line.length <= 100));
+    const codes = text.slice(text.indexOf('exit code:')).matchAll(/\b(\d+) [a-z]/g);
+    for (const [, code] of codes) if (Number(code) > 2) assert.ok(documented.includes(code!), code);
   }
 });
 

@@ -1,8 +1,10 @@
 /** The `lodger` command. */
-import { readFileSync } from 'node:fs';
 import { HostError } from '@lodger/vmm/errors/host-error.js';
 import { endOfError, exitCodeOf } from '@lodger/vmm/machine/end-reason.js';
-import { HelpText, parseCommandLine } from './arguments.ts';
+import { lodgerVersion } from '../version.ts';
+import { parseCommandLine } from './arguments.ts';
+import { doctorCommand } from './doctor.ts';
+import { HelpText } from './help.ts';
 import { runCommand } from './run.ts';
 
 /** Runs one command line and returns its exit code. Never throws. */
@@ -13,13 +15,15 @@ export async function main(args: readonly string[]): Promise<number> {
     const command = parseCommandLine(args);
     switch (command.kind) {
       case 'help':
-        process.stdout.write(HelpText);
+        process.stdout.write(HelpText[command.topic]);
         return 0;
       case 'version':
-        process.stdout.write(`lodger ${version()}\n`);
+        process.stdout.write(`lodger ${lodgerVersion()}\n`);
         return 0;
       case 'run':
         return await runCommand(command.options);
+      case 'doctor':
+        return await doctorCommand(command);
       default:
         return command satisfies never;
     }
@@ -33,9 +37,4 @@ function report(error: unknown): number {
   if (end.kind === 'host-error') process.stderr.write(`lodger: ${end.message}\n`);
   if (process.env['LODGER_DEBUG'] && error instanceof HostError) process.stderr.write(`${String(error.stack)}\n`);
   return exitCodeOf(end);
-}
-
-function version(): string {
-  const file = new URL('../../package.json', import.meta.url);
-  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
 }

@@ -1,0 +1,25 @@
+/** The wasm engine's speed on this host: the same loops as kvm's, for comparison. */
+import { HostError } from '@lodger/vmm/errors/host-error.js';
+import { createThreadVm } from '../threads/engine-choice.ts';
+import { hostClock } from '../threads/host-clock.ts';
+import { measureEngine, SpeedGuestMemory } from './engine-speed.ts';
+import type { EngineSpeed } from './engine-speed.ts';
+
+export type WasmMeasurement =
+  | { readonly kind: 'measured'; readonly speed: EngineSpeed }
+  /** The engine cannot run here: an address space limit, for example. */
+  | { readonly kind: 'failed'; readonly reason: string };
+
+export function measureWasm(): WasmMeasurement {
+  try {
+    const clock = hostClock();
+    const vm = createThreadVm('wasm', { memorySize: SpeedGuestMemory, vcpus: 1, clock });
+    try {
+      return { kind: 'measured', speed: measureEngine(vm, clock) };
+    } finally {
+      vm.close();
+    }
+  } catch (error) {
+    return { kind: 'failed', reason: error instanceof HostError ? error.message : String(error) };
+  }
+}

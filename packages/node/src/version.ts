@@ -1,0 +1,7 @@
+/** Lodger's own version. */
+import { readFileSync } from 'node:fs';
+
+export function lodgerVersion(): string {
+  const file = new URL('../package.json', import.meta.url);
+  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
+}
