@@ -1,0 +1,81 @@
+/**
+ * A VM as the other threads of the process hold it: plain data that can be sent to them, and what they do with it.
+ *
+ * File descriptors and mappings belong to the process, not to a thread: they stay until {@link releaseKvm}.
+ */
+import type { Clock } from '@lodger/vmm/time/clock.js';
+import { KvmGuestMemory } from './guest-memory.ts';
+import { releaseRam } from './host-memory.ts';
+import type { SharedKvmMemory } from './host-memory.ts';
+import { VcpuWords } from './kick.ts';
+import { close, munmap, viewOf } from './linux/libc.ts';
+import { KvmVcpu } from './vcpu.ts';
+
+export interface SharedKvmVm {
+  readonly engine: 'kvm';
+  readonly vmFd: number;
+  readonly memory: SharedKvmMemory;
+  /** Word 0: store 1 for the machine's thread to look around, then kick its vCPU. */
+  readonly attention: Int32Array;
+  /** Of the vCPUs: kick.ts. */
+  readonly words: Int32Array;
+  readonly vcpus: readonly SharedKvmVcpu[];
+  /** Bytes of a vCPU's mapping. */
+  readonly runSize: number;
+  /** Word 0 is 1 when {@link releaseKvm} has run. */
+  readonly released: Int32Array;
+}
+
+export interface SharedKvmVcpu {
+  readonly id: number;
+  readonly fd: number;
+  /** Where its file is mapped. */
+  readonly run: bigint;
+}
+
+export function attachKvmMemory(shared: SharedKvmVm): KvmGuestMemory {
+  return new KvmGuestMemory(shared.memory);
+}
+
+/**
+ * A vCPU, for the thread that is to run it. `clock` must show the time that the machine's clock shows.
+ *
+ *     const vcpu = attachKvmVcpu(shared, id, clock);
+ *     vcpu.enterThread(`vcpu${id}`);
+ *     … vcpu.run() …
+ *     vcpu.leaveThread();
+ */
+export function attachKvmVcpu(shared: SharedKvmVm, id: number, clock: Clock): KvmVcpu {
+  const { fd, run } = sharedVcpu(shared, id);
+  const page = viewOf(run, shared.runSize);
+  return new KvmVcpu({
+    id,
+    fd,
+    run: page,
+    words: new VcpuWords(shared.words, id),
+    memory: attachKvmMemory(shared),
+    clock,
+  });
+}
+
+/** Gets a vCPU out of guest code, or out of its next `run()`: from any thread. */
+export function kickKvm(shared: SharedKvmVm, id: number): void {
+  new VcpuWords(shared.words, id).kick();
+}
+
+/** Gives back everything that the process has of a VM. Every thread must be done with it. Only the first call counts. */
+export function releaseKvm(shared: SharedKvmVm): void {
+  if (Atomics.exchange(shared.released, 0, 1) !== 0) return;
+  for (const { fd, run } of shared.vcpus) {
+    munmap(run, shared.runSize);
+    close(fd);
+  }
+  close(shared.vmFd);
+  releaseRam(shared.memory);
+}
+
+function sharedVcpu(shared: SharedKvmVm, id: number): SharedKvmVcpu {
+  const vcpu = shared.vcpus.find((candidate) => candidate.id === id);
+  if (!vcpu) throw new RangeError(`vCPU ${id} has not been created`);
+  return vcpu;
+}
