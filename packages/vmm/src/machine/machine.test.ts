@@ -7,7 +7,7 @@ import { BlockRequests } from '../devices/virtio/block/block-requests.ts';
 import { AcpiPmLayout, ResetValue, SleepTypeS5 } from '../devices/acpi-pm.ts';
 import type { EngineVm, Vcpu } from '../engine/engine.ts';
 import type { VcpuExit } from '../engine/exit.ts';
-import type { VcpuState } from '../engine/state.ts';
+import type { VcpuState, VmState } from '../engine/state.ts';
 import { ArrayMemory } from '../memory/array-memory.ts';
 import { MemoryDisk } from '../testing/memory-disk.ts';
 import { RecordedLine, RecordedMsi } from '../testing/recorded-interrupts.ts';
@@ -67,6 +67,8 @@ function machine(script: readonly VcpuExit[], typed = '') {
     setMemorySlot() {},
     nextDeadline: () => Infinity,
     fireTimers() {},
+    state: () => ({ version: 1 }) as VmState,
+    setState() {},
     close() {},
   };
   const disk = new MemoryDisk(1024 * 1024);
@@ -94,7 +96,7 @@ function machine(script: readonly VcpuExit[], typed = '') {
       interactive: true,
       window: undefined,
     },
-    host: { service() {}, sleep: () => board.end({ kind: 'stopped' }) },
+    host: { service() {}, serviceDeadline: () => Infinity, sleep: () => board.end({ kind: 'stopped' }) },
   });
   return { machine: board, vcpu, memory, lines, clock, printed: () => printed };
 }

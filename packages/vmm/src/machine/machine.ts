@@ -16,10 +16,12 @@ import type { VcpuState } from '../engine/state.ts';
 import { HostError } from '../errors/host-error.ts';
 import type { Clock } from '../time/clock.ts';
 import { Board } from './board.ts';
-import type { BoardDisk } from './board.ts';
+import type { BoardConfig, BoardDisk } from './board.ts';
 import { ConsoleInput } from './console-input.ts';
 import type { InputSource } from './console-input.ts';
 import type { EndReason } from './end-reason.ts';
+import type { ExitCounts } from './exit-counts.ts';
+import { BoardMailbox } from './exit-mailbox.ts';
 import { PanicWatch } from './panic-watch.ts';
 import { RunLoop } from './run-loop.ts';
 import type { RunLoopHost } from './run-loop.ts';
@@ -42,15 +44,17 @@ export interface MachineConsole {
   readonly window: { readonly columns: number; readonly rows: number } | undefined;
 }
 
-export interface MachineConfig {
+export interface MachineConfig extends Pick<BoardConfig, 'consolePort' | 'rngRunner'> {
   readonly vm: EngineVm;
   readonly vcpus: number;
   readonly clock: Clock;
   readonly entropy: EntropySource;
   readonly disks: readonly BoardDisk[];
   readonly console: MachineConsole;
+  /** The mailboxes (exit-mailbox.ts) of vCPUs 1, 2, … when each has a thread of its own. Default: all run here. */
+  readonly mailboxes?: readonly SharedArrayBuffer[];
   /** The thread that the machine runs in. */
-  readonly host: Pick<RunLoopHost, 'service' | 'sleep'>;
+  readonly host: Pick<RunLoopHost, 'service' | 'serviceDeadline' | 'sleep' | 'deferAttention'>;
 }
 
 export class Machine {
@@ -79,8 +83,10 @@ export class Machine {
       clock,
       interactive: console.interactive,
     });
+    const { mailboxes = [] } = config;
     this.#loop = new RunLoop({
-      vcpus: this.#vcpus,
+      vcpus: mailboxes.length === 0 ? this.#vcpus : this.#vcpus.slice(0, 1),
+      remotes: mailboxes.map((mailbox, index) => new BoardMailbox(mailbox, () => this.#vcpus[index + 1]!.kick())),
       pio: this.#board.pio,
       mmio: this.#board.mmio,
       clock,
@@ -128,13 +134,24 @@ export class Machine {
     this.#board.virtioConsole.resize(columns, rows);
   }
 
-  /** Devices touch no guest memory from here to {@link resume}; vCPUs stand still when {@link run} is not running them. */
+  /** Exits by kind so far, of each vCPU. */
+  exitCounts(): readonly ExitCounts['all'][] {
+    const { counts, remotes } = this.#loop;
+    return [counts, ...remotes.counts].map(({ all }) => all);
+  }
+
+  /**
+   * Everything stands still when this returns, up to {@link resume}: no vCPU is in guest code, devices touch no guest
+   * memory. To be called from the machine's thread, which runs its own vCPUs in {@link run} only.
+   */
   pause(): void {
+    this.#loop.remotes.hold();
     this.#board.pauseDma();
   }
 
   resume(): void {
     this.#board.resumeDma();
+    this.#loop.remotes.run();
   }
 
   /** Everything but guest memory and the engine's interrupt controllers. The machine must be paused. */
@@ -162,9 +179,11 @@ export class Machine {
         host.service();
         this.#input.feed();
       },
+      serviceDeadline: () => host.serviceDeadline(),
       sleep: (milliseconds) => host.sleep(milliseconds),
+      ...(host.deferAttention && { deferAttention: () => host.deferAttention?.() }),
       idle: () => this.#input.guestIsIdle(),
-      nextDeadline: () => this.#input.nextDeadline(),
+      idleDeadline: () => this.#input.nextDeadline(),
     };
   }
 

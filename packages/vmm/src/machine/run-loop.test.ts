@@ -7,6 +7,7 @@ import type { VcpuExit } from '../engine/exit.ts';
 import type { VcpuState } from '../engine/state.ts';
 import { gpa } from '../memory/address.ts';
 import { ManualClock } from '../time/manual-clock.ts';
+import type { BoardMailbox } from './exit-mailbox.ts';
 import { RunLoop } from './run-loop.ts';
 import type { RunLoopConfig } from './run-loop.ts';
 
@@ -24,7 +25,7 @@ class ScriptedVcpu implements Vcpu {
     return this.script.length > 0;
   }
 
-  run(): VcpuExit {
+  run(_deadline?: number): VcpuExit {
     this.runs++;
     return this.script.shift()!;
   }
@@ -60,8 +61,9 @@ function machine(vcpus: Vcpu[], config: Partial<RunLoopConfig> = {}) {
     poll() {},
     host: {
       service() {},
+      serviceDeadline: () => Infinity,
       idle() {},
-      nextDeadline: () => Infinity,
+      idleDeadline: () => Infinity,
       sleep(milliseconds) {
         sleeps.push(milliseconds);
         if (milliseconds === Infinity) loop.end({ kind: 'stopped' });
@@ -158,4 +160,62 @@ test('hypercalls are answered with KVM_ENOSYS', () => {
   const exits: VcpuExit[] = [{ ...call }, interrupted];
   machine([new ScriptedVcpu(exits)]).loop.run();
   assert.deepEqual(exits[0], { ...call, result: 0xffff_ffff_ffff_fc18n });
+});
+
+test('a local vCPU that remote ones interrupt without pause gets time of its own now and then', () => {
+  let deferred = false;
+  let interruptions = 0;
+  let ownTime = 0;
+  const local = new ScriptedVcpu([interrupted]);
+  const { loop, clock } = machine([local], {
+    engine: { nextDeadline: () => Infinity, fireTimers() {}, haltsInRun: true },
+    // One that has posted an exit whenever somebody looks.
+    remotes: [{ posted: () => ({ ...interrupted }), answer() {}, idleState: () => 'busy', end() {} }].map(
+      (remote) => remote as unknown as BoardMailbox,
+    ),
+    host: {
+      service: () => void (deferred = false),
+      serviceDeadline: () => Infinity,
+      idle() {},
+      idleDeadline: () => Infinity,
+      sleep() {},
+      deferAttention: () => void (deferred = true),
+    },
+  });
+  local.run = (deadline = Infinity) => {
+    if (deferred) {
+      ownTime += deadline - clock.now();
+      clock.skip(deadline - clock.now());
+    } else if (++interruptions === 1000) loop.end({ kind: 'stopped' });
+    return interrupted;
+  };
+  loop.run();
+  assert.ok(ownTime >= 1e6, `${ownTime} ns in 1000 turns`);
+});
+
+test('with vCPUs that halt in run(), the next deadline of any kind is given to run()', () => {
+  const deadlines: number[] = [];
+  const vcpu = new ScriptedVcpu([interrupted]);
+  let service = 7e6;
+  let idle = Infinity;
+  const { loop, clock, sleeps } = machine([vcpu], {
+    engine: { nextDeadline: () => 9e6, fireTimers: () => loop.end({ kind: 'stopped' }), haltsInRun: true },
+    host: {
+      service: () => void (service = clock.now() >= 7e6 ? Infinity : 7e6),
+      serviceDeadline: () => service,
+      idle: () => void (idle = Infinity),
+      idleDeadline: () => idle,
+      sleep() {},
+    },
+  });
+  clock.timers.createTimer(() => (idle = 6e6)).arm(5e6);
+  vcpu.run = (deadline = Infinity) => {
+    deadlines.push(deadline);
+    vcpu.script.length = 0;
+    clock.skip(deadline - clock.now());
+    return interrupted;
+  };
+  loop.run();
+  assert.deepEqual(deadlines, [5e6, 6e6, 7e6, 9e6]);
+  assert.deepEqual(sleeps, []);
 });
