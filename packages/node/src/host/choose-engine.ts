@@ -108,7 +108,7 @@ async function requireKvm(): Promise<EngineDecision> {
   const host = new HostFiles();
   const device = probeKvmDevice(host, probeProcessor(host));
   if (device.kind !== 'usable') {
-    const message = `${describeKvmDevice(device)}: ${device.nextStep}, or pass --engine wasm`;
+    const message = `${describeKvmDevice(device)}; ${device.nextStep}, or pass --engine wasm`;
     throw new HostError('EngineUnavailable', message);
   }
   const inspection = await inspectKvm();

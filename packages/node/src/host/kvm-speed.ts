@@ -14,7 +14,12 @@ export async function measureKvm(options: SpeedOptions = {}): Promise<KvmMeasure
     const clock = hostClock();
     const vm = new KvmEngine().createVm({ memorySize: SpeedGuestMemory, vcpus: 1, clock });
     try {
-      return { kind: 'measured', speed: measureEngine(vm, clock, options) };
+      const vcpu = vm.createVcpu(0);
+      try {
+        return { kind: 'measured', speed: measureEngine(vm, vcpu, clock, options) };
+      } finally {
+        vcpu.leaveThread();
+      }
     } finally {
       vm.close();
     }
