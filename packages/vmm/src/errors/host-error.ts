@@ -24,6 +24,8 @@ export const HostErrorCode = {
   /** Something was asked of a machine that has ended. */
   MachineEnded: { exitCode: 69 },
   Internal: { exitCode: 70 },
+  /** The engine gave up on a guest: it did what the engine cannot do. */
+  EngineFailed: { exitCode: 71 },
 } as const satisfies Record<string, { exitCode: number }>;
 export type HostErrorCode = keyof typeof HostErrorCode;
 

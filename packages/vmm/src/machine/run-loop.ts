@@ -209,5 +209,6 @@ export class RunLoop {
 }
 
 function engineFailure(reason: string): EndReason {
-  return { kind: 'host-error', code: 'Internal', message: `the engine cannot go on with this guest: ${reason}` };
+  const message = `the engine cannot go on with this guest, try the other one (--engine): ${reason}`;
+  return { kind: 'host-error', code: 'EngineFailed', message };
 }
