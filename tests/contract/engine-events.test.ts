@@ -1,0 +1,177 @@
+/** Events of an engine that has them (interrupts/event-wiring.ts), with tiny guests: KVM's ioeventfds and irqfds. */
+import assert from 'node:assert/strict';
+import { afterEach, test } from 'node:test';
+import { KvmEngine } from '@lodger/kvm/engine.js';
+import { createEventFd, drainEventFd, signalEventFd } from '@lodger/kvm/linux/eventfd.js';
+import { close } from '@lodger/kvm/linux/libc.js';
+import type { KvmVm } from '@lodger/kvm/vm.js';
+import { type Assembler, al, eax, ebx, mem, rbx } from '../guest/assembler.ts';
+import { At, EngineGuest, done } from './engine-guest.ts';
+import { kvmMissing, realClock } from './kvm-host.ts';
+
+const skip = kvmMissing();
+const Spurious = 0xf0;
+const Vector = 0x61;
+const message = (vector: number) => ({ address: At.LocalApic, data: vector });
+
+let closing: (() => void)[] = [];
+afterEach(() => {
+  for (const close of closing.reverse()) close();
+  closing = [];
+});
+
+function create() {
+  const clock = realClock();
+  const guest = new EngineGuest({
+    clock,
+    createVm: (config) => new KvmEngine().createVm({ ...config, clock }),
+    advance: () => {},
+  });
+  const vm = guest.vm as KvmVm;
+  closing.push(() => vm.close());
+  return { guest, vm, wiring: vm.events };
+}
+
+function event(): number {
+  const number = createEventFd();
+  closing.push(() => close(number));
+  return number;
+}
+
+const store = (a: Assembler, address: number, value: number, size: 8 | 16 | 32): Assembler =>
+  a.mov(ebx, address).mov(mem({ base: rbx, size }), value);
+const enableApic = (a: Assembler): Assembler => store(a, At.LocalApic + Spurious, 0x1ff, 32);
+/** An exit, at which the test acts, and then a moment with interrupts on. */
+const pauseFor = (a: Assembler, port: number): Assembler =>
+  a.out(port, al).sti().nop().out(Port.Window, al).nop().cli();
+/** The host has had its turn with interrupts on in the guest: kvm-pvm looks for them only at exits. */
+const Port = { Window: 0x99 } as const;
+const happened = (log: readonly string[]) => log.filter((line) => !line.startsWith('out 99'));
+
+test('a write of any size to a bound address raises the event and is no exit', { skip }, () => {
+  const { guest, wiring } = create();
+  const bell = event();
+  assert.ok(wiring.bindWrite(bell, At.Device + 8));
+  guest.start((a) => {
+    store(a, At.Device + 8, 1, 8);
+    store(a, At.Device + 8, 1, 16);
+    store(a, At.Device + 8, 1, 32).out(0x80, al);
+    store(a, At.Device + 9, 1, 8);
+    store(a, At.Device + 4, 2, 32);
+    a.mov(eax, mem({ base: rbx, displacement: 4, size: 32 }));
+    done(a);
+  });
+  const counts: bigint[] = [];
+  const { log } = guest.run({ after: () => void counts.push(drainEventFd(bell)) });
+  assert.deepEqual(log, ['out 80 1 0', 'write d0000009 1 1', 'write d0000004 4 2', 'read d0000008 4']);
+  assert.deepEqual(counts, [3n, 0n, 0n, 0n]);
+});
+
+test('an address is bound once; an unbound one exits again', { skip }, () => {
+  const { guest, wiring } = create();
+  const [first, second] = [event(), event()];
+  assert.ok(wiring.bindWrite(first, At.Device));
+  assert.equal(wiring.bindWrite(second, At.Device), false);
+  guest.start((a) => {
+    store(a, At.Device, 7, 16).out(0x80, al);
+    store(a, At.Device, 8, 16);
+    done(a);
+  });
+  const { log } = guest.run({ after: (line) => line.startsWith('out') && wiring.unbindWrite(first, At.Device) });
+  assert.deepEqual(log, ['out 80 1 0', 'write d0000000 2 8']);
+  assert.equal(drainEventFd(first), 1n);
+  assert.equal(drainEventFd(second), 0n);
+});
+
+test('a raised event interrupts the guest, once each time', { skip }, () => {
+  const { guest, wiring } = create();
+  const irq = event();
+  assert.ok(wiring.bindInterrupt(irq, message(Vector)));
+  guest.start((a) => {
+    enableApic(a);
+    for (const port of [0x80, 0x81, 0x82]) {
+      pauseFor(a, port);
+      store(a, At.LocalApic + 0xb0, 0, 32);
+    }
+    done(a);
+  });
+  const { log } = guest.run({ after: (line) => /out 8[02]/.test(line) && signalEventFd(irq) });
+  assert.deepEqual(happened(log), ['out 80 1 0', `event ${Vector}`, 'out 81 1 0', 'out 82 1 0', `event ${Vector}`]);
+  assert.equal(wiring.isRaised(irq), false);
+});
+
+test('what is raised while unbound is kept, told of, and sent when bound again', { skip }, () => {
+  const { guest, wiring } = create();
+  const irq = event();
+  wiring.bindInterrupt(irq, message(Vector));
+  wiring.unbindInterrupt(irq);
+  guest.start((a) => {
+    enableApic(a);
+    for (const port of [0x80, 0x81, 0x82]) pauseFor(a, port);
+    done(a);
+  });
+  const { log } = guest.run({
+    after(line) {
+      if (line.startsWith('out 80')) signalEventFd(irq);
+      if (!line.startsWith('out 81')) return;
+      assert.ok(wiring.isRaised(irq));
+      wiring.bindInterrupt(irq, message(Vector + 1));
+    },
+  });
+  assert.deepEqual(happened(log), ['out 80 1 0', 'out 81 1 0', `event ${Vector + 1}`, 'out 82 1 0']);
+});
+
+test('what is cleared is not sent', { skip }, () => {
+  const { guest, wiring } = create();
+  const irq = event();
+  signalEventFd(irq);
+  assert.equal(wiring.clear(irq), true);
+  assert.equal(wiring.clear(irq), false);
+  wiring.bindInterrupt(irq, message(Vector));
+  guest.start((a) => done(pauseFor(enableApic(a), 0x80)));
+  assert.deepEqual(happened(guest.run().log), ['out 80 1 0']);
+});
+
+test('the message of a bound event changes; other routes stay', { skip }, () => {
+  const { guest, vm, wiring } = create();
+  const [irq, other] = [event(), event()];
+  wiring.bindInterrupt(irq, message(Vector));
+  wiring.bindInterrupt(other, message(Vector + 1));
+  const line = vm.interruptLine(17);
+  guest.start((a) => {
+    enableApic(a);
+    // IOAPIC pin 17, edge-triggered
+    a.mov(ebx, 0xfec0_0000).mov(mem({ base: rbx, size: 32 }), 0x10 + 2 * 17);
+    a.mov(mem({ base: rbx, displacement: 0x10, size: 32 }), 0x71);
+    for (const port of [0x80, 0x81, 0x82]) {
+      pauseFor(a, port);
+      store(a, At.LocalApic + 0xb0, 0, 32);
+    }
+    done(a);
+  });
+  const { log } = guest.run({
+    after(text) {
+      if (text.startsWith('out 80')) {
+        wiring.bindInterrupt(irq, message(Vector + 2));
+        signalEventFd(irq);
+      }
+      if (text.startsWith('out 81')) signalEventFd(other);
+      if (text.startsWith('out 82')) line.setLevel(true);
+    },
+  });
+  const events = log.filter((text) => text.startsWith('event'));
+  assert.deepEqual(events, [`event ${Vector + 2}`, `event ${Vector + 1}`, 'event 113']);
+});
+
+test('an interrupt wakes a halted guest without its thread', { skip }, () => {
+  const { guest, wiring } = create();
+  const irq = event();
+  wiring.bindInterrupt(irq, message(Vector));
+  guest.start((a) => {
+    enableApic(a).out(0x80, al).sti().hlt();
+    done(a.cli().mov(eax, 3));
+  });
+  const { log, end } = guest.run({ after: () => signalEventFd(irq) });
+  assert.deepEqual(log, ['out 80 1 0', `event ${Vector}`]);
+  assert.equal(end, 'done 3');
+});
