@@ -163,6 +163,7 @@ test('hold() gets vCPUs out of guest code whatever they do, run() lets them go o
   const asking = startVcpu([spun]);
   const all = [spinning, storming, asking];
   const { loop } = boardOf(all);
+  loop.remotes.run();
   for (const vcpu of all) awaitRuns(vcpu, 1);
   for (let round = 0; round < 20; round++) {
     loop.remotes.hold();
@@ -187,6 +188,7 @@ test('a vCPU whose thread has not started yet, or is gone, does not keep hold() 
   started.board.hold();
   started.board.awaitOut(() => {});
   const gone = startVcpu('die');
+  gone.board.run();
   awaitRuns(gone, 1);
   await gone.exited;
   assert.equal(gone.board.isOut, false);
@@ -222,6 +224,7 @@ for (const [remote, calls] of [
 ] as const) {
   test(`idle() is called when the local vCPU is halted and the remote one ${remote}s: ${calls}`, async () => {
     const vcpu = startVcpu(remote);
+    vcpu.board.run();
     awaitRuns(vcpu, 1);
     const local = {
       id: 0,

@@ -145,6 +145,11 @@ export class VcpuMailbox extends Mailbox {
     }
   }
 
+  /** True while the board wants the vCPU out of guest code, between two instructions. */
+  get isHeld(): boolean {
+    return this.load(Word.Command) === Command.Hold;
+  }
+
   /** Has an exit answered: `value` of a read is set then. False: the machine ended first. */
   ask(exit: VcpuExit): boolean {
     this.#write(exit);
@@ -251,7 +256,7 @@ export class BoardMailbox extends Mailbox {
     this.moveOn(Word.FromBoard);
   }
 
-  /** Asks the vCPU to leave guest code and stay out; {@link isOut} says when it has. */
+  /** Asks the vCPU to complete its instruction, leave guest code and stay out; {@link isOut} says when it has. */
   hold(): void {
     this.#command(Command.Hold);
   }
@@ -348,8 +353,11 @@ export class BoardMailbox extends Mailbox {
   }
 }
 
+/** A mailbox whose vCPU is held until the board lets it {@link BoardMailbox.run}. */
 export function createMailbox(): SharedArrayBuffer {
-  return new SharedArrayBuffer(MailboxBytes);
+  const buffer = new SharedArrayBuffer(MailboxBytes);
+  new Int32Array(buffer)[Word.Command] = Command.Hold;
+  return buffer;
 }
 
 /** Writes as much of `text` as fits; the bytes written. */

@@ -141,17 +141,18 @@ export class Machine {
   }
 
   /**
-   * Everything stands still when this returns, up to {@link resume}: no vCPU is in guest code, devices touch no guest
-   * memory. To be called from the machine's thread, which runs its own vCPUs in {@link run} only.
+   * Everything stands still when this returns, up to {@link resume}: every vCPU is out of guest code, between two
+   * instructions, and devices touch no guest memory. To be called from the machine's thread, which runs its own vCPUs in
+   * {@link run} only.
    */
   pause(): void {
-    this.#loop.remotes.hold();
+    this.#loop.pause();
     this.#board.pauseDma();
   }
 
   resume(): void {
     this.#board.resumeDma();
-    this.#loop.remotes.run();
+    this.#loop.resume();
   }
 
   /** Everything but guest memory and the engine's interrupt controllers. The machine must be paused. */

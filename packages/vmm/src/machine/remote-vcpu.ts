@@ -6,16 +6,24 @@ import type { VcpuMailbox } from './exit-mailbox.ts';
 import { HypercallUnknown } from './hypercalls.ts';
 import { nextLookAround } from './look-around.ts';
 
+type RunnableVcpu = Pick<Vcpu, 'run' | 'runnable' | 'kick' | 'leaveThread'>;
+
 /** Runs the vCPU until the machine ends. */
-export function runRemoteVcpu(vcpu: Pick<Vcpu, 'run' | 'runnable'>, mailbox: VcpuMailbox, clock: Clock): void {
+export function runRemoteVcpu(vcpu: RunnableVcpu, mailbox: VcpuMailbox, clock: Clock): void {
   try {
-    while (mailbox.mayRun()) {
+    // The last exit's instruction has been completed.
+    let settled = true;
+    for (;;) {
+      if (!settled && mailbox.isHeld) vcpu.kick();
+      else if (!mailbox.mayRun()) return;
       if (mailbox.idleAsked) mailbox.answerIdle(!vcpu.runnable);
       const exit = vcpu.run(nextLookAround(clock.now()));
       mailbox.counts.count(exit.kind);
+      settled = exit.kind === 'interrupted' || exit.kind === 'halt';
       if (!handle(exit, mailbox)) return;
     }
   } finally {
+    vcpu.leaveThread?.();
     mailbox.ended();
   }
 }

@@ -152,7 +152,7 @@ test('a triple fault ends the machine', () => {
 
 test('what the engine cannot do ends the machine with its reason', () => {
   const end = machine([new ScriptedVcpu([{ kind: 'failure', reason: 'no such thing' }])]).loop.run();
-  assert.ok(end.kind === 'host-error' && end.code === 'Internal' && end.message.includes('no such thing'));
+  assert.ok(end.kind === 'host-error' && end.code === 'EngineFailed' && end.message.includes('no such thing'));
 });
 
 test('hypercalls are answered with KVM_ENOSYS', () => {
@@ -170,7 +170,7 @@ test('a local vCPU that remote ones interrupt without pause gets time of its own
   const { loop, clock } = machine([local], {
     engine: { nextDeadline: () => Infinity, fireTimers() {}, haltsInRun: true },
     // One that has posted an exit whenever somebody looks.
-    remotes: [{ posted: () => ({ ...interrupted }), answer() {}, idleState: () => 'busy', end() {} }].map(
+    remotes: [{ posted: () => ({ ...interrupted }), answer() {}, idleState: () => 'busy', run() {}, end() {} }].map(
       (remote) => remote as unknown as BoardMailbox,
     ),
     host: {
@@ -218,4 +218,31 @@ test('with vCPUs that halt in run(), the next deadline of any kind is given to r
   loop.run();
   assert.deepEqual(deadlines, [5e6, 6e6, 7e6, 9e6]);
   assert.deepEqual(sleeps, []);
+});
+
+test('pause() completes the instruction of an exit whose answer a vCPU has not taken yet', () => {
+  const exits = Array.from({ length: 1000 }, () => pioWrite(1, 0));
+  const vcpu = new ScriptedVcpu(exits);
+  let kicked = false;
+  vcpu.kick = () => (kicked = true);
+  let pauses = 0;
+  let turns = 0;
+  const { loop } = machine([vcpu], {
+    poll: () => {
+      if (++turns < 3) return;
+      loop.pause();
+      pauses++;
+      loop.end({ kind: 'stopped' });
+    },
+  });
+  const run = vcpu.run.bind(vcpu);
+  vcpu.run = () => {
+    if (!kicked) return run();
+    kicked = false;
+    vcpu.script.length = 0;
+    return interrupted;
+  };
+  loop.run();
+  assert.equal(pauses, 1);
+  assert.equal(vcpu.script.length, 0, 'not settled');
 });

@@ -71,6 +71,8 @@ export class RunLoop {
   readonly #config: RunLoopConfig;
   readonly #haltsInRun: boolean;
   #end: EndReason | undefined;
+  /** Local vCPUs in the middle of an instruction: the answer to their last exit has not reached them. */
+  readonly #unsettled = new Set<Vcpu>();
   /** Exits of remote vCPUs since the local ones had time of their own. */
   #remoteExits = 0;
   #nextIdleCheck = 0;
@@ -89,6 +91,7 @@ export class RunLoop {
   /** Runs the machine until it ends. */
   run(): EndReason {
     const { vcpus, host, poll } = this.#config;
+    this.remotes.run();
     while (this.#end === undefined) {
       host.service();
       poll();
@@ -105,7 +108,25 @@ export class RunLoop {
       if (idle && this.#end === undefined) this.#sleep();
     }
     this.remotes.end();
+    for (const vcpu of vcpus) vcpu.leaveThread?.();
     return this.#end;
+  }
+
+  /**
+   * Brings every vCPU to rest between two instructions. For the thread that calls {@link run}, between two turns; without
+   * {@link resume} the remote vCPUs stay there.
+   */
+  pause(): void {
+    for (const vcpu of this.#unsettled) {
+      do vcpu.kick();
+      while (this.#run(vcpu) && this.#end === undefined);
+    }
+    this.#unsettled.clear();
+    this.remotes.hold();
+  }
+
+  resume(): void {
+    this.remotes.run();
   }
 
   #fireTimers(): void {
@@ -130,8 +151,14 @@ export class RunLoop {
 
   #takeTurn(vcpu: Vcpu): void {
     for (let exits = 0; exits < ExitsPerTurn && this.#end === undefined; exits++) {
-      if (!this.#run(vcpu)) return;
+      if (!this.#run(vcpu)) return this.#settled(vcpu, true);
     }
+    this.#settled(vcpu, false);
+  }
+
+  #settled(vcpu: Vcpu, settled: boolean): void {
+    if (settled) this.#unsettled.delete(vcpu);
+    else this.#unsettled.add(vcpu);
   }
 
   /** A turn that lasts: remote vCPUs that make exits without pause would otherwise leave a local one no time. */
@@ -140,8 +167,10 @@ export class RunLoop {
     this.#remoteExits = 0;
     host.deferAttention?.();
     const end = clock.now() + OwnTime;
-    do this.#run(vcpu, end);
-    while (this.#end === undefined && clock.now() < end && vcpu.runnable);
+    let settled: boolean;
+    do settled = !this.#run(vcpu, end);
+    while (this.#end === undefined && clock.now() < end && !(settled && !vcpu.runnable));
+    this.#settled(vcpu, settled);
   }
 
   /** Runs the vCPU up to one exit and deals with it. False ends its turn. */

@@ -35,7 +35,7 @@ export const ScriptWord = {
   Runs: 2,
 } as const;
 
-class ScriptedVcpu implements Pick<Vcpu, 'run' | 'runnable'> {
+class ScriptedVcpu implements Pick<Vcpu, 'run' | 'runnable' | 'kick'> {
   /** The exits that have been answered. */
   readonly answered: VcpuExit[] = [];
   readonly #words: Int32Array;
@@ -51,7 +51,12 @@ class ScriptedVcpu implements Pick<Vcpu, 'run' | 'runnable'> {
     return this.#guest !== 'halt';
   }
 
+  kick(): void {
+    Atomics.store(this.#words, ScriptWord.Kick, 1);
+  }
+
   run(): VcpuExit {
+    if (Atomics.exchange(this.#words, ScriptWord.Kick, 0) === 1) return { kind: 'interrupted' };
     Atomics.add(this.#words, ScriptWord.Runs, 1);
     if (this.#guest === 'die') process.exit();
     if (this.#guest === 'storm') return { kind: 'pio-write', port: 1, size: 1, value: 1 };
