@@ -6,6 +6,8 @@ import type { ContractTests } from './engine-suite.ts';
 
 const Apic = { TaskPriority: 0x80, EndOfInterrupt: 0xb0, Spurious: 0xf0, Icr: 0x300, IcrHigh: 0x310, Timer: 0x320, Lint0: 0x350, InitialCount: 0x380, CurrentCount: 0x390, Divide: 0x3e0 } as const; // prettier-ignore
 const TscDeadline = 0x6e0;
+/** How long a real timer may be late. */
+const Patience = 10e9;
 const apic = (a: Assembler, register: number, value: number): Assembler =>
   a.mov(ebx, At.LocalApic).mov(mem({ base: rbx, displacement: register, size: 32 }), value);
 /** Enables the local APIC. */
@@ -47,7 +49,7 @@ export const interruptTests: ContractTests = {
     assert.equal(guest.vcpu.runnable, false);
     assert.equal(guest.run().end, 'halt');
     message(guest, 0x61);
-    assert.equal(guest.vcpu.runnable, true);
+    if (!guest.vm.haltsInRun) assert.equal(guest.vcpu.runnable, true);
     assert.deepEqual(guest.run(), { log: ['event 97'], end: 'done 5' });
   },
 
@@ -178,6 +180,15 @@ export const interruptTests: ContractTests = {
       endOfInterrupt(wait(a)).mov(eax, mem({ base: rbx, displacement: Apic.CurrentCount }));
       done(wait(a));
     });
+    const start = engine.clock.now();
+    if (guest.vm.haltsInRun) {
+      let outcome = guest.run();
+      while (outcome.log.length === 0 && engine.clock.now() - start < Patience) outcome = guest.run();
+      assert.deepEqual(outcome, { log: ['event 98'], end: 'halt' });
+      assert.ok(engine.clock.now() - start >= 1e6, 'not before its time');
+      assert.deepEqual(guest.run(), { log: [], end: 'halt' }, 'no second one');
+      return;
+    }
     assert.equal(guest.run().end, 'halt');
     const deadline = guest.vm.nextDeadline();
     assert.ok(Number.isFinite(deadline) && deadline > engine.clock.now());
@@ -207,10 +218,7 @@ export const interruptTests: ContractTests = {
       a.mov(ecx, TscDeadline).rdmsr();
       done(a);
     });
-    assert.equal(guest.run().end, 'halt');
-    engine.advance(guest.vm.nextDeadline() - engine.clock.now());
-    guest.vm.fireTimers();
-    assert.deepEqual(guest.run(), { log: ['event 99'], end: 'done 0' });
+    assert.deepEqual(guest.runPastHalts(), { log: ['event 99'], end: 'done 0' });
     assert.ok(guest.result(1) >= guest.result(0), 'not before the deadline');
   },
 

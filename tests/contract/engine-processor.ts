@@ -7,6 +7,9 @@ import type { ContractTests } from './engine-suite.ts';
 
 const Msr = { Tsc: 0x10, ApicBase: 0x1b, Efer: 0xc000_0080, Star: 0xc000_0081, Lstar: 0xc000_0082, Mask: 0xc000_0084, FsBase: 0xc000_0100, GsBase: 0xc000_0101, KernelGsBase: 0xc000_0102, TscAux: 0xc000_0103 } as const; // prettier-ignore
 
+/** Of leaf 0x80000001, EDX. */
+const Rdtscp = 1 << 27;
+
 /** Runs CPUID for each leaf: EAX, EBX, ECX, EDX. */
 function cpuid(guest: EngineGuest, leaves: readonly number[]): number[][] {
   guest.start((a) => {
@@ -66,8 +69,9 @@ export const processorTests: ContractTests = {
     const values: [msr: number, value: bigint][] = [
       [Msr.Star, 0x0023_0010_0000_0000n], [Msr.Lstar, 0xffff_ffff_8000_1234n], [Msr.Mask, 0x4_7700n],
       [Msr.FsBase, 0xffff_8000_0000_0000n], [Msr.GsBase, 0x7fff_ffff_ffffn], [Msr.KernelGsBase, 0x1234n],
-      [Msr.TscAux, 0x42n],
     ]; // prettier-ignore
+    const [[, , , features]] = cpuid(guest, [0x8000_0001]) as [number[]];
+    if (features! & Rdtscp) values.push([Msr.TscAux, 0x42n]);
     guest.start((a) => {
       for (const [msr, value] of values) writeMsr(a, msr, value);
       for (const [index, [msr]] of values.entries()) readMsr(a, msr).mov(at(At.Results + index * 8), rax);

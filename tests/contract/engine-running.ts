@@ -1,13 +1,20 @@
 /** Coming back from `run()`: kicks, time slices, shutdown, and guests that would like to keep the thread for themselves. */
 import assert from 'node:assert/strict';
+import type { VcpuState } from '@lodger/vmm/engine/state.js';
 import { at, dr, eax, ebx, mem, rax, rbx, rcx, rdi, rdx, rsi, rsp } from '../guest/assembler.ts';
 import { At, EngineGuest, done } from './engine-guest.ts';
 import type { ContractTests } from './engine-suite.ts';
 
 /** `run()` comes back although the guest never leaves by itself; the bound is on exits, not on time. */
 function comesBack(guest: EngineGuest): void {
-  for (let i = 0; i < 5; i++) assert.equal(guest.vcpu.run().kind, 'interrupted');
+  for (let i = 0; i < 5; i++) assert.equal(guest.runOnce().kind, 'interrupted');
 }
+
+/** A state but for the TSC, which goes on where time is real. */
+function withoutTsc(state: VcpuState): VcpuState {
+  return { ...state, msrs: state.msrs.filter(([index]) => index !== Tsc) };
+}
+const Tsc = 0x10;
 
 /** Traps of a loop that counts in RDI: its handler returns and nothing else. */
 function silentHandler(guest: EngineGuest, vector: number): void {
@@ -122,7 +129,7 @@ export const runningTests: ContractTests = {
     one.update(({ regs }) => void (regs.rflags |= 0x100n));
     one.code(At.Data, (a) => a.inc(rdi).iret());
     one.setGate(1, At.Data);
-    assert.equal(one.vcpu.run().kind, 'interrupted');
+    assert.equal(one.runOnce().kind, 'interrupted');
     const other = new EngineGuest(engine);
     build(other);
     other.code(At.Data, (a) => a.inc(rdi).iret());
@@ -131,7 +138,7 @@ export const runningTests: ContractTests = {
     assert.ok(middle.regs.rcx > 0n && middle.regs.rcx < 1000n);
     other.write(At.Stack - 0x1000, one.read(At.Stack - 0x1000, 0x1000));
     other.vcpu.setState(middle);
-    assert.deepEqual(other.vcpu.state(), middle);
+    assert.deepEqual(withoutTsc(other.vcpu.state()), withoutTsc(middle));
     const [first, second] = [one.run(), other.run()];
     assert.equal(first.end, 'done 1');
     assert.deepEqual(second, first);

@@ -16,8 +16,8 @@ function runAll(guest: EngineGuest): string[] {
   const log: string[] = [];
   for (let turn = 0; turn < 2000; turn++) {
     for (const vcpu of guest.vcpus) {
-      if (!vcpu.runnable) continue;
-      const exit: VcpuExit = vcpu.run();
+      if (!vcpu.runnable && !guest.vm.haltsInRun) continue;
+      const exit: VcpuExit = guest.runOnce(vcpu);
       if (exit.kind === 'pio-write' && exit.port === Port.Done) return [...log, `${vcpu.id} done ${exit.value}`];
       if (exit.kind === 'pio-write') log.push(`${vcpu.id} out ${exit.port.toString(16)} ${exit.value.toString(16)}`);
     }

@@ -34,7 +34,14 @@ export function runContract(name: string, create: () => EngineUnderTest, options
   for (const [section, tests] of Object.entries(sections)) {
     describe(`${name}: ${section}`, () => {
       for (const [title, body] of Object.entries(tests)) {
-        test(title, { skip: skipped.get(title) ?? false }, () => body(create()));
+        test(title, { skip: skipped.get(title) ?? false }, () => {
+          const engine = create();
+          try {
+            body(engine);
+          } finally {
+            engine.close?.();
+          }
+        });
       }
     });
   }

@@ -10,8 +10,10 @@ import type { VcpuState } from '@lodger/vmm/engine/state.js';
 import type { GuestMemory } from '@lodger/vmm/memory/guest-memory.js';
 import type { Clock } from '@lodger/vmm/time/clock.js';
 import { KvmExit } from './api/exits.ts';
-import { KvmRequest } from './api/requests.ts';
+import { KvmRequest, kvmIoctl } from './api/requests.ts';
 import { RunOffset } from './api/run-layout.ts';
+import { MpState, MpStateValue } from './api/state-layouts.ts';
+import { viewOfBytes } from './api/struct.ts';
 import { KvmExits } from './exits.ts';
 import { reportError, reportExit } from './failure-report.ts';
 import type { FailedVcpu } from './failure-report.ts';
@@ -57,6 +59,7 @@ export class KvmVcpu implements Vcpu {
   readonly #clock: Clock;
   readonly #helper: VcpuHelper | undefined;
   readonly #exits: KvmExits;
+  readonly #mpState = MpState.create();
   readonly #signal = new PendingSignal(KickSignal);
   /** True on the object whose thread runs the vCPU. */
   #entered = false;
@@ -77,9 +80,13 @@ export class KvmVcpu implements Vcpu {
     this.#exits = new KvmExits(config.run);
   }
 
-  /** HLT and the wait for a start-up IPI happen in KVM_RUN. */
+  /**
+   * False when the vCPU was halted or waiting for its start-up when it was last in KVM_RUN: an interrupt that has come
+   * since makes it go on there.
+   */
   get runnable(): boolean {
-    return true;
+    kvmIoctl(this.fd, KvmRequest.GetMpState, this.#mpState);
+    return viewOfBytes(this.#mpState).getUint32(MpState.offset.mp_state, true) === MpStateValue.Runnable;
   }
 
   /**

@@ -5,7 +5,8 @@
 import type { MsiMessage } from '@lodger/vmm/interrupts/event-wiring.js';
 import { IrqRouting, IrqRoutingEntry, IrqRoutingMsi, IrqRoutingIrqchip, IrqRoutingType } from '../api/layouts.ts';
 import { KvmRequest, kvmIoctl } from '../api/requests.ts';
-import { IoapicPins, IrqchipId } from '../api/state-layouts.ts';
+import { IoapicPins } from '../api/state-layouts.ts';
+import type { IrqchipId } from '../api/state-layouts.ts';
 import { viewOfBytes } from '../api/struct.ts';
 
 /** A pin of a controller in the kernel. */
