@@ -50,13 +50,17 @@ export class WrittenPages {
     if ((this.#words[word]! & bit) === 0) Atomics.or(this.#words, word, bit);
   }
 
-  /** Marks the pages of a bitmap (bit n: page `first + n`); `first` is a multiple of 32. */
-  markWords(first: number, bitmap: Uint32Array): void {
+  /** Marks the pages of a bitmap (bit n: page `first + n`; `first` is a multiple of 32). True when it had any. */
+  markWords(first: number, bitmap: Uint32Array): boolean {
     const at = FirstWord + first / BitsPerWord;
+    let any = false;
     for (let index = 0; index < bitmap.length; index++) {
       const bits = bitmap[index]!;
-      if (bits !== 0) Atomics.or(this.#words, at + index, bits);
+      if (bits === 0) continue;
+      Atomics.or(this.#words, at + index, bits);
+      any = true;
     }
+    return any;
   }
 
   /** Calls `visit` with each run of marked pages, in ascending order, and takes the marks away. */

@@ -35,7 +35,7 @@ export const ClearDirtyLog = struct('struct kvm_clear_dirty_log', {
   padding2: u64,
 });
 
-/** 8.29 "KVM_CAP_DIRTY_LOG_RING/KVM_CAP_DIRTY_LOG_RING_ACQ_REL". */
+/** 7.36 "KVM_CAP_DIRTY_LOG_RING/KVM_CAP_DIRTY_LOG_RING_ACQ_REL". */
 export const DirtyGfn = struct('struct kvm_dirty_gfn', { flags: u32, slot: u32, offset: u64 });
 
 export const DirtyGfnFlag = { Dirty: 1 << 0, Reset: 1 << 1 } as const;
@@ -133,7 +133,7 @@ export const EnableCap = struct('struct kvm_enable_cap', {
   pad: bytes(64),
 });
 
-/** 4.18 "KVM_SET_SIGNAL_MASK": the kernel's own signal set of 8 bytes. */
+/** 4.21 "KVM_SET_SIGNAL_MASK": the kernel's own signal set of 8 bytes. */
 export const SignalMask = struct('struct kvm_signal_mask', { len: u32, sigset: flexible(u8) });
 
 /** 4.87 "KVM_SET_GUEST_DEBUG". */
@@ -178,7 +178,7 @@ export const MsrEntry = struct('struct kvm_msr_entry', { index: u32, reserved: u
 
 export const Msrs = struct('struct kvm_msrs', { nmsrs: u32, pad: u32, entries: flexible(MsrEntry) });
 
-/** 4.97 "KVM_X86_SET_MSR_FILTER". */
+/** "KVM_X86_SET_MSR_FILTER". */
 export const MsrFilterRange = struct('struct kvm_msr_filter_range', {
   flags: u32,
   nmsrs: u32,
@@ -194,7 +194,7 @@ export const MsrFilter = struct('struct kvm_msr_filter', {
   ranges: array(MsrFilterRange, 16),
 });
 
-/** 4.5 "KVM_TRANSLATE". */
+/** 4.15 "KVM_TRANSLATE". */
 export const Translation = struct('struct kvm_translation', {
   linear_address: u64,
   physical_address: u64,
@@ -213,7 +213,7 @@ export const PitConfig = struct('struct kvm_pit_config', { flags: u32, pad: arra
 /** KVM answers the speaker port 0x61 itself. */
 export const PitSpeakerDummy = 1;
 
-/** 4.108 "KVM_REINJECT_CONTROL": its ioctl takes the address of it although its number holds no size. */
+/** "KVM_REINJECT_CONTROL": its ioctl takes the address of it although its number holds no size. */
 export const ReinjectControl = struct('struct kvm_reinject_control', { pit_reinject: u8, reserved: bytes(31) });
 
 /** 4.80 "KVM_SET_DEVICE_ATTR/KVM_GET_DEVICE_ATTR" (of a vCPU: the TSC offset). */
@@ -221,7 +221,7 @@ export const DeviceAttr = struct('struct kvm_device_attr', { flags: u32, group: 
 
 export const VcpuAttribute = { TscCtrl: 0, TscOffset: 0 } as const;
 
-/** 4.136 "KVM_GET_STATS_FD". */
+/** "KVM_GET_STATS_FD". */
 export const StatsHeader = struct('struct kvm_stats_header', {
   flags: u32,
   name_size: u32,

@@ -209,7 +209,7 @@ export const PitChannelState = struct('struct kvm_pit_channel_state', {
   count_load_time: s64,
 });
 
-/** 4.74 "KVM_GET_PIT2". */
+/** 4.72 "KVM_GET_PIT2". */
 export const PitState2 = struct('struct kvm_pit_state2', {
   channels: array(PitChannelState, 3),
   flags: u32,
