@@ -20,6 +20,8 @@ export interface SharedKvmVm {
   /** Of the vCPUs: kick.ts. */
   readonly words: Int32Array;
   readonly vcpus: readonly SharedKvmVcpu[];
+  /** Event file descriptors: events/event-wiring.ts. */
+  readonly events: readonly number[];
   /** Bytes of a vCPU's mapping. */
   readonly runSize: number;
   /** Word 0 is 1 when {@link releaseKvm} has run. */
@@ -70,6 +72,7 @@ export function releaseKvm(shared: SharedKvmVm): void {
     munmap(run, shared.runSize);
     close(fd);
   }
+  for (const event of shared.events) close(event);
   close(shared.vmFd);
   releaseRam(shared.memory);
 }

@@ -41,7 +41,8 @@ export class KvmVm implements EngineVm {
   readonly #system: KvmSystem;
   readonly #clock: Clock;
   readonly #vcpus: SharedKvmVcpu[] = [];
-  readonly #shared: Omit<SharedKvmVm, 'vcpus'>;
+  readonly #shared: Omit<SharedKvmVm, 'vcpus' | 'events'>;
+  readonly #events: number[] = [];
 
   constructor(config: EngineVmConfig, options: KvmEngineOptions) {
     this.#clock = config.clock;
@@ -66,7 +67,7 @@ export class KvmVm implements EngineVm {
     this.slots = new MemorySlots(this.fd, this.memory);
     this.routes = new GsiRoutes(this.fd);
     this.msi = new KvmMessageSink(this.fd);
-    this.events = new KvmEventWiring(this.fd, this.routes, this.#system);
+    this.events = new KvmEventWiring(this.fd, this.routes, this.#system, this.#events);
     kvmIoctl(
       this.fd,
       KvmRequest.SetIdentityMapAddr,
@@ -76,9 +77,9 @@ export class KvmVm implements EngineVm {
     this.interrupts = new KernelIrqchip(this.fd, this.routes);
   }
 
-  /** For other threads. Of the vCPUs it has those that have been created. */
+  /** For other threads. Of the vCPUs and events it has those that have been created. */
   get shared(): SharedKvmVm {
-    return { ...this.#shared, vcpus: [...this.#vcpus] };
+    return { ...this.#shared, vcpus: [...this.#vcpus], events: [...this.#events] };
   }
 
   createVcpu(id: number): KvmVcpu {

@@ -7,7 +7,7 @@
 import type { EventNumber, EventWiring, MsiMessage } from '@lodger/vmm/interrupts/event-wiring.js';
 import { Ioeventfd, IoeventfdFlag, Irqfd, IrqfdFlag } from '../api/layouts.ts';
 import { KvmRequest, kvmIoctl, requestName } from '../api/requests.ts';
-import { PollSet, drainEventFd } from '../linux/eventfd.ts';
+import { PollSet, createEventFd, drainEventFd, signalEventFd } from '../linux/eventfd.ts';
 import { Errno, LinuxError, tryIoctl } from '../linux/libc.ts';
 import { FirstFreeGsi } from '../irqchip/gsi-routes.ts';
 import type { GsiRoutes } from '../irqchip/gsi-routes.ts';
@@ -30,17 +30,29 @@ export class KvmEventWiring implements EventWiring {
   /** The first interrupt number that is too high. */
   readonly #gsiLimit: number;
   #nextGsi = FirstFreeGsi;
+  readonly #created: EventNumber[];
   readonly #interrupts = new Map<EventNumber, InterruptWire>();
   readonly #ioeventfd = new DataView(new ArrayBuffer(Ioeventfd.size));
   readonly #irqfd = new DataView(new ArrayBuffer(Irqfd.size));
 
-  /** All interrupt numbers after the pins' are given out here. */
-  constructor(vmFd: number, routes: GsiRoutes, system: KvmSystem) {
+  /** All interrupt numbers after the pins' are given out here. Whoever releases the VM closes `created`. */
+  constructor(vmFd: number, routes: GsiRoutes, system: KvmSystem, created: EventNumber[]) {
+    this.#created = created;
     this.#vmFd = vmFd;
     this.#routes = routes;
     this.#gsiLimit = system.capability('IrqRouting') - PinRoutes;
     const anyLength = system.capability('IoeventfdAnyLength') > 0;
     this.#ioeventfd.setUint32(Ioeventfd.offset.len, anyLength ? 0 : NotificationBytes, true);
+  }
+
+  create(): EventNumber {
+    const event = createEventFd();
+    this.#created.push(event);
+    return event;
+  }
+
+  raise(event: EventNumber): void {
+    signalEventFd(event);
   }
 
   bindWrite(event: EventNumber, address: number): boolean {

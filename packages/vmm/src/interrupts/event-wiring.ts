@@ -18,6 +18,9 @@ export interface MsiMessage {
 
 /** What an engine does with events. Legal on the machine's thread. */
 export interface EventWiring {
+  /** A new event, which lives as long as the VM. */
+  create(): EventNumber;
+  raise(event: EventNumber): void;
   /**
    * From now on a guest's write of any size to exactly this guest-physical address raises the event and is no exit. False
    * when that cannot be had: such writes stay exits.
