@@ -190,7 +190,7 @@ describe('NMI', () => {
     );
     guest.update((state) => {
       state.events.nmi.pending = true;
-      state.events.interruptShadow = true;
+      state.events.interruptShadow = 'mov-ss';
       state.regs.rip = BigInt(a.address('next'));
     });
     expectEvent(guest, { vector: 2, rip: a.address('then') });

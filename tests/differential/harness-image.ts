@@ -153,7 +153,7 @@ function initialState(entry: number, gdtLimit: number, idtLimit: number): VcpuSt
     xcr0: 3n,
     msrs: [],
     events: {
-      exception: undefined, interrupt: undefined, interruptShadow: false, nmi: { pending: false, masked: false },
+      exception: undefined, interrupt: undefined, interruptShadow: 'none', nmi: { pending: false, masked: false },
     },
     mpState: 'runnable',
   }; // prettier-ignore

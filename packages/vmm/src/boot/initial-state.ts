@@ -87,7 +87,7 @@ export function resetState(): VcpuState {
     events: {
       exception: undefined,
       interrupt: undefined,
-      interruptShadow: false,
+      interruptShadow: 'none',
       nmi: { pending: false, masked: false },
     },
     mpState: 'runnable',

@@ -11,7 +11,7 @@ import type { GuestPhysicalAddress } from '../memory/address.ts';
 import type { Clock } from '../time/clock.ts';
 import type { CpuChoice } from '../x86/cpu-models.ts';
 import type { VcpuExit } from './exit.ts';
-import type { VcpuState } from './state.ts';
+import type { VcpuState, VmState } from './state.ts';
 
 export interface Engine {
   readonly name: 'wasm' | 'kvm';
@@ -25,6 +25,8 @@ export interface EngineVmConfig {
   readonly clock: Clock;
   /** The processor that the guest sees (x86/cpu-models.ts). Default: `host` on kvm, `x86-64-v2` on wasm. */
   readonly cpu?: CpuChoice | undefined;
+  /** Frequency of the TSC. Default: the engine's own (the host's TSC; 1 GHz for wasm). */
+  readonly tscKhz?: number | undefined;
 }
 
 export interface EngineVm {
@@ -44,6 +46,10 @@ export interface EngineVm {
   nextDeadline(): number;
   /** Fires the timers of the engine's controllers that are due. */
   fireTimers(): void;
+  /** The interrupt controllers beside the local APICs, and the clock. vCPUs must stand still. */
+  state(): VmState;
+  /** After guest memory and the devices, which drive their interrupt lines; before the vCPUs. */
+  setState(state: VmState): void;
   close(): void;
 }
 
@@ -63,8 +69,14 @@ export interface Vcpu {
   run(deadline?: number): VcpuExit;
   /** Makes a concurrent or the next `run()` return `interrupted` soon. Legal from any thread that holds the VM. */
   kick(): void;
+  /** What the thread that ran the vCPU holds for it is given back: it does not run it again. */
+  leaveThread?(): void;
   /** True when `run()` would make progress: not halted without a pending interrupt, not waiting for SIPI. */
   readonly runnable: boolean;
+  /**
+   * What the vCPU goes on from, on any engine. An exit that was returned must have been answered and completed: `kick()`
+   * and `run()` until it returns `interrupted` or `halt`.
+   */
   state(): VcpuState;
   setState(state: VcpuState): void;
 }

@@ -49,7 +49,7 @@ const RedirectionReadOnly = Redirection.DeliveryStatus.mask | Redirection.Remote
 /** 82093AA §3.2.4 "IOREDTBL": the high half of an entry. */
 const RedirectionHigh = bitfield(32, { Reserved0: [23, 0], Destination: [31, 24] });
 
-interface IoApicState extends SavedState {
+export interface IoApicState extends SavedState {
   readonly select: number;
   readonly id: number;
   readonly lines: number;

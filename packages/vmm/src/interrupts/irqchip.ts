@@ -8,29 +8,34 @@
  *
  * Everything here runs on the thread that owns the vCPUs. Messages from other threads are carried there first.
  */
-import type { Saveable, SavedState } from '../bus/bus-device.ts';
 import { PioBus } from '../bus/pio-bus.ts';
-import { requireVersion } from '../bus/saved-state.ts';
 import { Pit8254 } from '../devices/pit-8254.ts';
+import type { PitState } from '../devices/pit-8254.ts';
 import { SpeakerPort } from '../devices/speaker-port.ts';
+import type { SpeakerPortState } from '../devices/speaker-port.ts';
 import { Gsi, PhysicalMap, PortMap } from '../machine/memory-map.ts';
 import { bitfield } from '../registers/bitfield.ts';
 import type { Clock, TimerQueue } from '../time/clock.ts';
+import { TscRate } from '../time/tsc-rate.ts';
 import { ApicBus } from './apic-bus.ts';
 import type { InterruptLine, MsiSink } from './interrupt-line.ts';
 import { DeliveryMode, widenDestination } from './interrupt-message.ts';
 import type { InterruptMessage, VcpuEvent } from './interrupt-message.ts';
 import { IoApic, IoApicPinCount } from './ioapic.ts';
+import type { IoApicState } from './ioapic.ts';
 import { readXApic, writeXApic } from './local-apic-interface.ts';
 import { LocalApic } from './local-apic.ts';
 import type { LocalApicWiring } from './local-apic.ts';
 import { Pic8259Pair } from './pic-8259.ts';
+import type { PicPairState } from './pic-8259.ts';
 
 export interface IrqChipOptions {
   /** Local APICs 0 to `vcpus` - 1; a vCPU's number is its APIC ID. */
   readonly vcpus: number;
   readonly clock: Clock;
   readonly timers: TimerQueue;
+  /** Of the vCPUs' TSCs; 1 GHz when absent. */
+  readonly tsc?: TscRate;
   /**
    * `interrupt`: {@link IrqChip.pendingInterrupt} turned true. `init` and `sipi`: the local APIC has done its part
    * already. Called from within any method here; it must not call back but set flags.
@@ -65,15 +70,15 @@ const PicLineCount = 16;
 /** The PIT's line at the 8259A. */
 const PitIrq = 0;
 
-interface IrqChipState extends SavedState {
-  readonly pic: SavedState;
-  readonly ioapic: SavedState;
-  readonly pit: SavedState;
-  readonly speaker: SavedState;
-  readonly apics: readonly SavedState[];
+/** Everything but the local APICs, which belong to the vCPUs' states. */
+export interface IrqChipState {
+  readonly pic: PicPairState;
+  readonly ioapic: IoApicState;
+  readonly pit: PitState;
+  readonly speaker: SpeakerPortState;
 }
 
-export class IrqChip implements MsiSink, Saveable {
+export class IrqChip implements MsiSink {
   readonly pic: Pic8259Pair;
   readonly ioapic: IoApic;
   readonly pit: Pit8254;
@@ -88,7 +93,7 @@ export class IrqChip implements MsiSink, Saveable {
   readonly #asserted = new Uint32Array(IoApicPinCount);
 
   constructor(options: IrqChipOptions) {
-    const { clock, timers } = options;
+    const { clock, timers, tsc = new TscRate() } = options;
     this.#onVcpuEvent = options.onVcpuEvent;
     this.#pending = new Uint8Array(options.vcpus);
     const deliver = (message: InterruptMessage): boolean => this.#bus.deliver(message);
@@ -97,6 +102,7 @@ export class IrqChip implements MsiSink, Saveable {
     const wiring: LocalApicWiring = {
       clock,
       timers,
+      tsc,
       sendIpi: (source, message, shorthand) => this.#bus.sendIpi(source, message, shorthand),
       broadcastEndOfInterrupt: (vector) => this.ioapic.endOfInterrupt(vector),
       requestChanged: (apic) => this.#update(apic),
@@ -239,23 +245,20 @@ export class IrqChip implements MsiSink, Saveable {
 
   save(): IrqChipState {
     return {
-      version: 1,
       pic: this.pic.save(),
       ioapic: this.ioapic.save(),
       pit: this.pit.save(),
       speaker: this.speaker.save(),
-      apics: this.#apics.map((apic) => apic.save()),
     };
   }
 
-  restore(saved: SavedState): void {
-    requireVersion(saved, 1, 'irqchip');
-    const state = saved as IrqChipState;
-    this.ioapic.restore(state.ioapic);
-    state.apics.forEach((apicState, id) => this.#apics[id]?.restore(apicState));
-    this.pic.restore(state.pic);
+  /** Before the local APICs. Devices may have driven their lines before, or do it anew afterwards. */
+  restore(state: IrqChipState): void {
+    // The PIT drives its line; what came of that is part of the others' state
     this.pit.restore(state.pit);
     this.speaker.restore(state.speaker);
+    this.ioapic.restore(state.ioapic);
+    this.pic.restore(state.pic);
     for (const apic of this.#apics) this.#update(apic);
   }
 }

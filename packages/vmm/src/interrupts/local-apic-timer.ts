@@ -1,33 +1,29 @@
 /**
  * The local APIC's timer: SDM Vol. 3A "APIC Timer".
  *
- * Counts at 1 GHz before the divider, as KVM's does; the TSC runs at 1 GHz too, so that everything is in the clock's
+ * Counts at 1 GHz before the divider, as KVM's does, so that everything but the TSC's deadline is in the clock's
  * nanoseconds.
  *
  * Periods below MinimumPeriod are counted exactly but interrupt no oftener than that (KVM has the same limit in its
  * min_timer_period_us): a guest cannot keep its host busy with timer interrupts alone.
  */
-import type { SavedState, Saveable } from '../bus/bus-device.ts';
-import { requireVersion } from '../bus/saved-state.ts';
 import type { Clock, Timer, TimerQueue } from '../time/clock.ts';
+import type { TscRate } from '../time/tsc-rate.ts';
 import { Lvt, TimerDivide, TimerMode } from './local-apic-registers.ts';
 
 /** Nanoseconds between two interrupts of a periodic timer, at least. */
 const MinimumPeriod = 100_000;
 
-interface LocalApicTimerState extends SavedState {
-  readonly lvt: number;
+/** The registers beside the LVT entry and IA32_TSC_DEADLINE. */
+export interface LocalApicTimerState {
   readonly divide: number;
   readonly initialCount: number;
-  /** Nanoseconds since the current cycle began. */
-  readonly cycleAge: number;
-  readonly running: boolean;
-  readonly tscDeadline: bigint;
-  readonly tscOffset: bigint;
+  readonly currentCount: number;
 }
 
-export class LocalApicTimer implements Saveable {
+export class LocalApicTimer {
   readonly #clock: Clock;
+  readonly #tsc: TscRate;
   readonly #timer: Timer;
   readonly #expired: (vector: number) => void;
 
@@ -42,8 +38,9 @@ export class LocalApicTimer implements Saveable {
   #tscOffset = 0n;
 
   /** `expired` delivers the LVT entry's vector; it is not called for a masked entry. */
-  constructor(clock: Clock, timers: TimerQueue, expired: (vector: number) => void) {
+  constructor(clock: Clock, timers: TimerQueue, tsc: TscRate, expired: (vector: number) => void) {
     this.#clock = clock;
+    this.#tsc = tsc;
     this.#expired = expired;
     this.#timer = timers.createTimer((now) => {
       this.#settle(now);
@@ -122,12 +119,12 @@ export class LocalApicTimer implements Saveable {
     if (deadline === 0n) return;
     const now = this.#clock.now();
     this.#tscDeadline = deadline;
-    this.#cycleEnd = Number(deadline - this.#tscOffset);
+    this.#cycleEnd = this.#tsc.nanoseconds(deadline - this.#tscOffset);
     this.#settle(now);
     this.#arm(now);
   }
 
-  /** What the guest's TSC is ahead of the clock's nanoseconds: moves with IA32_TSC and IA32_TSC_ADJUST. */
+  /** What the guest's TSC is ahead of the ticks in the clock's nanoseconds: moves with IA32_TSC and IA32_TSC_ADJUST. */
   set tscOffset(offset: bigint) {
     this.#settle(this.#clock.now());
     this.#tscOffset = offset;
@@ -186,31 +183,23 @@ export class LocalApicTimer implements Saveable {
   }
 
   save(): LocalApicTimerState {
-    return {
-      version: 1,
-      lvt: this.#lvt,
-      divide: this.#divide,
-      initialCount: this.#initialCount,
-      cycleAge: this.#clock.now() - this.#cycleStart,
-      running: this.#cycleEnd !== Infinity,
-      tscDeadline: this.#tscDeadline,
-      tscOffset: this.#tscOffset,
-    };
+    const { currentCount } = this;
+    return { divide: this.#divide, initialCount: this.#initialCount, currentCount };
   }
 
-  restore(saved: SavedState): void {
-    requireVersion(saved, 1, 'local-apic timer');
-    const state = saved as LocalApicTimerState;
+  /** Goes on with the count. A deadline of the TSC is set afterwards. */
+  restore(lvt: number, state: LocalApicTimerState): void {
     const now = this.#clock.now();
-    this.#lvt = state.lvt;
+    this.#stop();
+    this.#lvt = lvt;
     this.#divide = state.divide;
     this.#initialCount = state.initialCount;
-    this.#cycleStart = now - state.cycleAge;
-    this.#tscDeadline = state.tscDeadline;
-    this.#tscOffset = state.tscOffset;
-    if (!state.running) this.#cycleEnd = Infinity;
-    else if (this.#mode === TimerMode.TscDeadline) this.#cycleEnd = Number(state.tscDeadline - state.tscOffset);
-    else this.#cycleEnd = this.#cycleStart + state.initialCount * this.#tick;
+    if (this.#mode === TimerMode.TscDeadline || state.initialCount === 0) return;
+    const periodic = this.#mode === TimerMode.Periodic;
+    const remaining = state.currentCount === 0 && periodic ? state.initialCount : state.currentCount;
+    if (remaining === 0) return;
+    this.#cycleEnd = now + remaining * this.#tick;
+    this.#cycleStart = this.#cycleEnd - state.initialCount * this.#tick;
     this.#arm(now);
   }
 }

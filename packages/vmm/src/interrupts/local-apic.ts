@@ -7,12 +7,14 @@
  * advertised in the version register, as in KVM), performance-counter and thermal interrupts (their LVT entries hold
  * values, nothing fires them), level-triggered LINT pins, remote read, a writable APIC ID.
  */
-import type { Saveable, SavedState } from '../bus/bus-device.ts';
+import type { SavedState } from '../bus/bus-device.ts';
 import { requireVersion } from '../bus/saved-state.ts';
 import type { Clock, TimerQueue } from '../time/clock.ts';
+import type { TscRate } from '../time/tsc-rate.ts';
 import { BroadcastDestination, DeliveryMode } from './interrupt-message.ts';
 import type { InterruptMessage, VcpuEvent } from './interrupt-message.ts';
 import { LocalApicTimer } from './local-apic-timer.ts';
+import type { LocalApicTimerState } from './local-apic-timer.ts';
 import {
   ApicBase,
   DestinationFormat,
@@ -32,6 +34,7 @@ import { VectorSet } from './vector-set.ts';
 export interface LocalApicWiring {
   readonly clock: Clock;
   readonly timers: TimerQueue;
+  readonly tsc: TscRate;
   /** Sends an IPI. `shorthand` other than None replaces the message's destination. */
   sendIpi(source: LocalApic, message: InterruptMessage, shorthand: Shorthand): void;
   /** A level-triggered interrupt ended: SDM Vol. 3A "Signaling Interrupt Servicing Completion". */
@@ -59,25 +62,27 @@ const maskedLvts = (): Record<LvtName, number> => ({
   error: Lvt.Mask.mask,
 });
 
-interface LocalApicState extends SavedState {
-  readonly apicBase: bigint;
+/** The registers as values, not as the interfaces lay them out. IA32_APIC_BASE is kept apart. */
+export interface LocalApicState extends SavedState {
+  readonly id: number;
   readonly taskPriority: number;
   readonly logicalDestination: number;
   readonly destinationFormat: number;
   readonly spuriousVector: number;
+  /** What ESR shows, and the errors since it was last written. */
   readonly errorStatus: number;
   readonly pendingErrors: number;
   readonly commandLow: number;
   readonly commandHigh: number;
-  readonly lvt: Readonly<Record<LvtName, number>>;
-  readonly lint0Level: boolean;
+  readonly lvt: Readonly<Record<LvtName | 'timer', number>> & { readonly cmci?: number };
+  /** IRR, ISR, TMR: eight words of 32 vectors each. */
   readonly requests: readonly number[];
   readonly inService: readonly number[];
   readonly triggerMode: readonly number[];
-  readonly timer: SavedState;
+  readonly timer: LocalApicTimerState;
 }
 
-export class LocalApic implements Saveable {
+export class LocalApic {
   readonly id: number;
   readonly timer: LocalApicTimer;
   /** IRR, ISR and TMR. Read them freely; they change through this class only. */
@@ -101,6 +106,8 @@ export class LocalApic implements Saveable {
   #commandHigh = 0;
   #lvt = maskedLvts();
   #lint0Level = false;
+  /** An LVT entry of another engine that does nothing here. */
+  #kept: { readonly cmci?: number } = {};
 
   /**
    * `base`: the physical address of the registers. The bootstrap processor's LINT0 starts as the virtual wire to the
@@ -111,7 +118,9 @@ export class LocalApic implements Saveable {
     this.#wiring = wiring;
     const bootstrap = id === 0;
     this.#apicBase = ApicBase.of({ Bootstrap: bootstrap, Enable: 1 }) | BigInt(base);
-    this.timer = new LocalApicTimer(wiring.clock, wiring.timers, (vector) => this.#acceptVector(vector, false));
+    this.timer = new LocalApicTimer(wiring.clock, wiring.timers, wiring.tsc, (vector) =>
+      this.#acceptVector(vector, false),
+    );
     if (bootstrap) this.#lvt.lint0 = Lvt.of({ DeliveryMode: DeliveryMode.ExtInt });
   }
 
@@ -420,35 +429,35 @@ export class LocalApic implements Saveable {
   }
 
   save(): LocalApicState {
+    // First: looking at the timer may end its cycle
+    const timer = this.timer.save();
     return {
       version: 1,
-      apicBase: this.#apicBase,
+      id: this.id,
       taskPriority: this.#taskPriority,
-      logicalDestination: this.#logicalDestination,
+      logicalDestination: this.logicalDestination,
       destinationFormat: this.#destinationFormat,
       spuriousVector: this.#spuriousVector,
       errorStatus: this.#errorStatus,
       pendingErrors: this.#pendingErrors,
       commandLow: this.#commandLow,
       commandHigh: this.#commandHigh,
-      lvt: { ...this.#lvt },
-      lint0Level: this.#lint0Level,
+      lvt: { ...this.#lvt, timer: this.timer.lvt, ...this.#kept },
       requests: this.requests.save(),
       inService: this.inService.save(),
       triggerMode: this.triggerMode.save(),
-      timer: this.timer.save(),
+      timer,
     };
   }
 
-  restore(saved: SavedState): void {
+  /**
+   * Takes everything over, IA32_APIC_BASE first. The 8259A's output stays as it is: it is restored before. A deadline of
+   * the TSC is set afterwards.
+   */
+  restore(saved: SavedState, apicBase: bigint): void {
     requireVersion(saved, 1, 'local-apic');
     const state = saved as LocalApicState;
-    this.#apicBase = state.apicBase;
-    this.#mode = !ApicBase.Enable.isSet(state.apicBase)
-      ? 'disabled'
-      : ApicBase.X2Apic.isSet(state.apicBase)
-        ? 'x2apic'
-        : 'xapic';
+    this.#forceApicBase(apicBase);
     this.#taskPriority = state.taskPriority;
     this.#logicalDestination = state.logicalDestination;
     this.#destinationFormat = state.destinationFormat;
@@ -457,12 +466,19 @@ export class LocalApic implements Saveable {
     this.#pendingErrors = state.pendingErrors;
     this.#commandLow = state.commandLow;
     this.#commandHigh = state.commandHigh;
-    this.#lvt = { ...state.lvt };
-    this.#lint0Level = state.lint0Level;
+    const { timer, cmci, ...lvt } = state.lvt;
+    this.#lvt = lvt;
+    this.#kept = cmci === undefined ? {} : { cmci };
     this.requests.restore(state.requests);
     this.inService.restore(state.inService);
     this.triggerMode.restore(state.triggerMode);
-    this.timer.restore(state.timer);
+    this.timer.restore(timer, state.timer);
     this.#evaluate();
+  }
+
+  /** Without the rules for transitions that software must follow. */
+  #forceApicBase(value: bigint): void {
+    this.#apicBase = value;
+    this.#mode = !ApicBase.Enable.isSet(value) ? 'disabled' : ApicBase.X2Apic.isSet(value) ? 'x2apic' : 'xapic';
   }
 }

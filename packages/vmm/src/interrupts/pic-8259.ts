@@ -75,7 +75,7 @@ const ElcrWritable = { master: 0xf8, slave: 0xde } as const;
 
 type InitStep = 'ready' | 'icw2' | 'icw3' | 'icw4';
 
-interface PicState extends SavedState {
+export interface PicState extends SavedState {
   readonly requests: number;
   readonly inService: number;
   readonly mask: number;
@@ -359,7 +359,7 @@ class Pic8259 implements BusDevice, Saveable {
   }
 }
 
-interface PicPairState extends SavedState {
+export interface PicPairState extends SavedState {
   readonly master: PicState;
   readonly slave: PicState;
 }
@@ -423,6 +423,8 @@ export class Pic8259Pair implements Saveable {
     const state = saved as PicPairState;
     this.#slave.restore(state.slave);
     this.#master.restore(state.master);
+    // Engines differ in whether the cascade is a level or a pulse
+    this.#master.setLine(CascadePin, this.#slave.pendingPin() !== -1);
     this.#updateOutput();
   }
 

@@ -2,6 +2,7 @@
 import type { IrqChip } from '../../interrupts/irqchip.ts';
 import type { GuestMemory } from '../../memory/guest-memory.ts';
 import type { Clock } from '../../time/clock.ts';
+import type { TscRate } from '../../time/tsc-rate.ts';
 import { HostError } from '../../errors/host-error.ts';
 import { type CpuFeatureName } from '../../x86/cpu-features.ts';
 import { type CpuChoice, type PortableModel, PortableModels, reducedModel } from '../../x86/cpu-models.ts';
@@ -17,9 +18,10 @@ export interface CpuModelConfig {
   readonly cpu?: CpuChoice | undefined;
   readonly vcpus: number;
   readonly clock: Clock;
+  readonly tsc: TscRate;
   readonly memory: GuestMemory;
   readonly irqchip: IrqChip;
-  /** What RDTSC adds to the clock's nanoseconds. */
+  /** What RDTSC adds to the ticks in the clock's nanoseconds. */
   tscOffset(vcpu: number): bigint;
 }
 

@@ -1,15 +1,18 @@
 /** The wasm engine: x86-64 on WebAssembly, with nothing but a JavaScript runtime under it. */
 import '../../types/webassembly.ts';
+import { requireVersion } from '../../bus/saved-state.ts';
 import { IrqChip } from '../../interrupts/irqchip.ts';
 import type { InterruptLine, MsiSink } from '../../interrupts/interrupt-line.ts';
-import { HighRamStart, LowRamLimit } from '../../machine/memory-map.ts';
+import { ramParts } from '../../machine/memory-map.ts';
 import { gpa } from '../../memory/address.ts';
 import { HostError } from '../../errors/host-error.ts';
 import type { Clock } from '../../time/clock.ts';
 import { HeapTimerQueue } from '../../time/timer-queue.ts';
+import { TscRate } from '../../time/tsc-rate.ts';
 import type { CpuFeature } from '../../x86/instructions/table/notation.ts';
 import { createDecoder } from '../../x86/decode/decoder.ts';
 import type { Engine, EngineVm, EngineVmConfig, MemorySlot, Vcpu } from '../engine.ts';
+import type { VcpuState, VmState } from '../state.ts';
 import { type CoreExports, buildCore } from './interpreter/core-module.ts';
 import { Cpu, SegmentIndex } from './interpreter/cpu-layout.ts';
 import { HandlerTable } from './interpreter/handler-table.ts';
@@ -103,6 +106,7 @@ export class WasmEngineVm implements EngineVm {
   readonly #attention: Int32Array;
   readonly #clock: Clock;
   readonly #timers = new HeapTimerQueue();
+  readonly #tsc: TscRate;
   readonly #vcpus: (WasmVcpu | undefined)[] = [];
   readonly #cpus: RareCpu[] = [];
   readonly #lowering: Lowering;
@@ -115,6 +119,7 @@ export class WasmEngineVm implements EngineVm {
 
   constructor(config: EngineVmConfig, options: WasmEngineOptions) {
     this.#clock = config.clock;
+    this.#tsc = new TscRate(config.tscKhz);
     this.layout = vmLayout(config.vcpus, config.memorySize, options.slackSize, options.arenaSize);
     const memory = createMemory(this.layout.wasmPages);
     this.buffer = memory.buffer;
@@ -131,6 +136,7 @@ export class WasmEngineVm implements EngineVm {
       vcpus: config.vcpus,
       clock: config.clock,
       timers: this.#timers,
+      tsc: this.#tsc,
       onVcpuEvent: (id, event) => this.#vcpus[id]?.onEvent(event),
     });
     this.msi = this.irqchip;
@@ -138,6 +144,7 @@ export class WasmEngineVm implements EngineVm {
       cpu: config.cpu,
       vcpus: config.vcpus,
       clock: config.clock,
+      tsc: this.#tsc,
       memory: this.memory,
       irqchip: this.irqchip,
       tscOffset: (vcpu) => this.#cpus[vcpu]!.u64(Cpu.TscOffset),
@@ -231,7 +238,10 @@ export class WasmEngineVm implements EngineVm {
     const vcpu = new WasmVcpu(id, this.#cpus[id]!, {
       irqchip: this.irqchip,
       core: this.core,
+      tsc: this.#tsc,
+      paravirtual: this.#model.paravirtual,
       now: () => BigInt(Math.floor(this.#clock.now())),
+      beforeLoad: (id, state) => this.#takeTscRate(id, state),
       tscChanged: () => this.#model.tscChanged(),
       attentionWanted: () => Atomics.load(this.#attention, 0) !== 0,
       dropStale: () => this.caches.dropStale(),
@@ -263,6 +273,17 @@ export class WasmEngineVm implements EngineVm {
     this.#dropAllCode();
   }
 
+  state(): VmState {
+    const clock = { kvmClock: this.#model.paravirtual.clock.now(), wallClock: this.#clock.wallClock() };
+    return { version: 1, ...this.irqchip.save(), clock };
+  }
+
+  setState(state: VmState): void {
+    requireVersion({ version: state.version }, 1, 'interrupt controllers');
+    this.irqchip.restore(state);
+    this.#model.paravirtual.clock.restoreTime(state.clock.kvmClock);
+  }
+
   nextDeadline(): number {
     return this.#timers.nextDeadline();
   }
@@ -290,6 +311,11 @@ export class WasmEngineVm implements EngineVm {
     return { buffer: this.buffer, ranges: this.#ranges, layout: { ram, codeLines, staleCode } };
   }
 
+  /** All TSCs run at the rate of the first vCPU's. */
+  #takeTscRate(id: number, { tscKhz }: VcpuState): void {
+    if (id === 0 && tscKhz !== undefined) this.#tsc.khz = tscKhz;
+  }
+
   #cpuAt(at: number): RareCpu {
     return this.#cpus[this.layout.cpuBlocks.indexOf(at)]!;
   }
@@ -297,6 +323,7 @@ export class WasmEngineVm implements EngineVm {
   #rareTable() {
     const instructions = rareInstructions({
       clock: this.#clock,
+      tsc: this.#tsc,
       irqchip: this.irqchip,
       idOf: (cpu) => this.#cpus.indexOf(cpu),
       flushTlb: (cpu, global) => this.caches.flushTlb(cpu.at, global),
@@ -431,15 +458,6 @@ function createMemory(wasmPages: number): WebAssembly.Memory {
   }
 }
 
-/** RAM below the PC hole and from 4 GiB on, without the legacy VGA window. */
 function ramRanges(memorySize: number, ram: number): RamRange[] {
-  const vga = { start: 0xa_0000, end: 0xc_0000 };
-  const low = Math.min(memorySize, LowRamLimit);
-  const ranges: RamRange[] = [];
-  if (low > vga.end) {
-    ranges.push({ start: gpa(0), length: vga.start, host: ram });
-    ranges.push({ start: gpa(vga.end), length: low - vga.end, host: ram + vga.end });
-  } else ranges.push({ start: gpa(0), length: Math.min(low, vga.start), host: ram });
-  if (memorySize > low) ranges.push({ start: gpa(HighRamStart), length: memorySize - low, host: ram + low });
-  return ranges;
+  return ramParts(memorySize).map(({ start, length, offset }) => ({ start: gpa(start), length, host: ram + offset }));
 }

@@ -1,9 +1,14 @@
 /** A vCPU's state block and the engine-neutral format: reset, save and load. */
+import { HostError } from '../../errors/host-error.ts';
 import type { LocalApic } from '../../interrupts/local-apic.ts';
-import type { FpuState, GeneralRegisters, Segment, SystemRegisters, VcpuState } from '../state.ts';
-import { Cpu, SegmentIndex, gprOffset, x87Offset, xmmOffset } from './interpreter/cpu-layout.ts';
+import type { TscRate } from '../../time/tsc-rate.ts';
+import { Efer, EferWritable, Msr } from '../../x86/msr.ts';
+import type { ExtendedState, FpuState, GeneralRegisters, Segment, SystemRegisters, VcpuState } from '../state.ts';
+import { Cpu, InterruptShadow, SegmentIndex, gprOffset, x87Offset, xmmOffset } from './interpreter/cpu-layout.ts';
 import { SegmentAttribute } from './interpreter/mode.ts';
-import { updateSimdDisabled } from './rare/mode-bits.ts';
+import type { Paravirtual } from './pv/paravirtual.ts';
+import { XStateSupported } from './rare/control-registers.ts';
+import { Cr4Implemented, updateSimdDisabled } from './rare/mode-bits.ts';
 import type { RareCpu, SegmentCache } from './rare/rare-cpu.ts';
 
 const RegisterNames = [
@@ -28,7 +33,6 @@ export const StateMsrs: readonly (readonly [index: number, field: number])[] = [
   [0xc000_0102, Cpu.KernelGsBase],
   [0xc000_0103, Cpu.TscAux],
 ];
-const MsrTsc = 0x10;
 const PatReset = 0x0007_0406_0007_0406n;
 
 const realMode = (selector: number, base: bigint, type: number): SegmentCache => ({
@@ -113,34 +117,66 @@ function loadSegment(segment: Segment): SegmentCache {
   };
 }
 
-/** What the vCPU object holds beside the state block. */
-export interface VcpuRunState {
-  readonly mpState: VcpuState['mpState'];
-  readonly nmi: VcpuState['events']['nmi'];
+/** What a vCPU has beside its state block. */
+export interface VcpuParts {
+  readonly id: number;
+  readonly cpu: RareCpu;
+  readonly apic: LocalApic;
+  readonly tsc: TscRate;
+  readonly paravirtual: Paravirtual;
+  /** What another engine's state held and this one does not have: handed on. */
+  readonly foreign: ForeignState;
+  /** The clock's nanoseconds. */
+  now(): bigint;
 }
 
-/** `now`: the clock's nanoseconds, which the TSC follows. */
-export function saveState(cpu: RareCpu, apic: LocalApic, run: VcpuRunState, now: bigint): VcpuState {
+export interface ForeignState {
+  msrs: (readonly [index: number, value: bigint])[];
+  xsave: ExtendedState | undefined;
+}
+
+/** What the vCPU object holds of its run. */
+export type VcpuRunState = Pick<VcpuState, 'mpState' | 'events'>;
+
+export function saveState(parts: VcpuParts, run: VcpuRunState): VcpuState {
+  const { cpu, apic, foreign } = parts;
   const regs: Partial<GeneralRegisters> = { rip: cpu.rip, rflags: BigInt(cpu.rflags >>> 0) };
   RegisterNames.forEach((name, i) => (regs[name] = cpu.gpr(i)));
-  const msrs: [number, bigint][] = StateMsrs.map(([index, field]) => [index, cpu.u64(field)]);
-  msrs.push([MsrTsc, BigInt.asUintN(64, cpu.u64(Cpu.TscOffset) + now)]);
-  const shadowed = cpu.u32(Cpu.Shadow) !== 0 && cpu.u64(Cpu.ShadowRip) === cpu.rip;
   return {
     version: 1,
     regs: regs as GeneralRegisters,
     sregs: saveSystem(cpu, apic),
     fpu: saveFpu(cpu),
+    ...(foreign.xsave && { xsave: structuredClone(foreign.xsave) }),
     debug: {
       db: [cpu.u64(Cpu.Dr), cpu.u64(Cpu.Dr + 8), cpu.u64(Cpu.Dr + 16), cpu.u64(Cpu.Dr + 24)],
       dr6: cpu.u64(Cpu.Dr6),
       dr7: cpu.u64(Cpu.Dr7),
     },
     xcr0: cpu.u64(Cpu.Xcr0),
-    msrs,
-    events: { exception: undefined, interrupt: undefined, interruptShadow: shadowed, nmi: run.nmi },
+    msrs: saveMsrs(parts),
+    events: run.events,
     mpState: run.mpState,
+    localApic: apic.save(),
+    tscKhz: parts.tsc.khz,
   };
+}
+
+function saveMsrs({ id, cpu, apic, tsc, paravirtual, foreign, now }: VcpuParts): VcpuState['msrs'] {
+  return [
+    ...StateMsrs.map(([index, field]) => [index, cpu.u64(field)] as const),
+    [Msr.TimeStampCounter, BigInt.asUintN(64, cpu.u64(Cpu.TscOffset) + tsc.ticks(now()))],
+    [Msr.TscAdjust, cpu.u64(Cpu.TscAdjust)],
+    [Msr.TscDeadline, apic.timer.tscDeadline],
+    ...paravirtual.saveMsrs(id),
+    ...foreign.msrs,
+  ];
+}
+
+/** The interrupt shadow of the instruction at RIP. */
+export function saveShadow(cpu: RareCpu): VcpuState['events']['interruptShadow'] {
+  if (cpu.u32(Cpu.Shadow) === 0 || cpu.u64(Cpu.ShadowRip) !== cpu.rip) return 'none';
+  return cpu.u32(Cpu.Shadow) === InterruptShadow.MovSs ? 'mov-ss' : 'sti';
 }
 
 function saveSystem(cpu: RareCpu, apic: LocalApic): SystemRegisters {
@@ -177,11 +213,59 @@ function saveFpu(cpu: RareCpu): FpuState {
   };
 }
 
-export function loadState(cpu: RareCpu, apic: LocalApic, state: VcpuState, now: bigint): void {
-  const { regs, sregs, fpu } = state;
+/** Refuses what the engine's processor model cannot go on with. */
+function checkState({ sregs, xcr0, events }: VcpuState): void {
+  const cr4 = sregs.cr4 & ~Cr4Implemented;
+  const efer = sregs.efer & ~(EferWritable | Efer.LongModeActive);
+  const parts = [
+    ...(cr4 === 0n ? [] : [`CR4 bits 0x${cr4.toString(16)}`]),
+    ...(efer === 0n ? [] : [`EFER bits 0x${efer.toString(16)}`]),
+    ...((xcr0 & ~XStateSupported) === 0n ? [] : [`XCR0 0x${xcr0.toString(16)}`]),
+    ...(events.smi?.inSmm ? ['system management mode'] : []),
+  ];
+  if (parts.length === 0) return;
+  throw new HostError(
+    'InvalidArgument',
+    `the saved processor uses ${parts.join(', ')}, which the wasm engine does not have: continue the machine on kvm, ` +
+      'or start it with --cpu x86-64-v2 to be able to move it',
+  );
+}
+
+export function loadState(parts: VcpuParts, state: VcpuState): void {
+  checkState(state);
+  const { cpu, apic } = parts;
+  const { regs, sregs } = state;
   RegisterNames.forEach((name, i) => cpu.setU64(gprOffset(i), BigInt.asUintN(64, regs[name])));
   cpu.rip = BigInt.asUintN(64, regs.rip);
   cpu.rflags = Number(BigInt.asUintN(32, regs.rflags));
+  loadSystem(cpu, sregs);
+  loadFpu(cpu, state.fpu);
+  state.debug.db.forEach((value, i) => cpu.setU64(Cpu.Dr + 8 * i, value));
+  cpu.setU64(Cpu.Dr6, state.debug.dr6);
+  cpu.setU64(Cpu.Dr7, state.debug.dr7);
+  cpu.setU64(Cpu.Xcr0, state.xcr0);
+  if (state.localApic) apic.restore(state.localApic, sregs.apicBase);
+  else apic.setApicBase(sregs.apicBase);
+  apic.taskPriority = mergeTaskPriority(apic.taskPriority, Number(sregs.cr8));
+  loadMsrs(parts, state);
+  parts.foreign.xsave = state.xsave && structuredClone(state.xsave);
+  const { interruptShadow } = state.events;
+  const shadow = { none: 0, sti: InterruptShadow.Sti, 'mov-ss': InterruptShadow.MovSs } as const;
+  cpu.setU32(Cpu.Shadow, shadow[interruptShadow]);
+  cpu.setU64(Cpu.ShadowRip, cpu.rip);
+  cpu.setU32(Cpu.NmiMasked, state.events.nmi.masked ? 1 : 0);
+  // CPL is SS.DPL (SDM Vol. 3A "Privilege Levels"); real mode runs at 0, virtual-8086 mode at 3
+  const protectedMode = (Number(sregs.cr0) & 1) !== 0;
+  cpu.setU32(Cpu.Cpl, !protectedMode ? 0 : cpu.virtual8086 ? 3 : sregs.ss.dpl);
+  forgetProgress(cpu);
+}
+
+/** CR8 is the class of the task priority: the subclass, which only the APIC has, stays. */
+function mergeTaskPriority(taskPriority: number, cr8: number): number {
+  return taskPriority >> 4 === cr8 ? taskPriority : cr8 << 4;
+}
+
+function loadSystem(cpu: RareCpu, sregs: SystemRegisters): void {
   for (const [name, index] of SegmentNames) cpu.setSegment(index, loadSegment(sregs[name]));
   cpu.setU64(Cpu.GdtBase, sregs.gdt.base);
   cpu.setU32(Cpu.GdtLimit, sregs.gdt.limit);
@@ -192,28 +276,31 @@ export function loadState(cpu: RareCpu, apic: LocalApic, state: VcpuState, now: 
   cpu.setU64(Cpu.Cr3, sregs.cr3);
   cpu.setU64(Cpu.Cr4, sregs.cr4);
   cpu.setU64(Cpu.Efer, sregs.efer);
-  apic.setApicBase(sregs.apicBase);
-  apic.taskPriority = Number(sregs.cr8) << 4;
-  loadFpu(cpu, fpu);
-  state.debug.db.forEach((value, i) => cpu.setU64(Cpu.Dr + 8 * i, value));
-  cpu.setU64(Cpu.Dr6, state.debug.dr6);
-  cpu.setU64(Cpu.Dr7, state.debug.dr7);
-  cpu.setU64(Cpu.Xcr0, state.xcr0);
-  const fields = new Map(StateMsrs);
-  for (const [index, value] of state.msrs) {
-    const field = fields.get(index);
-    if (field !== undefined) cpu.setU64(field, BigInt.asUintN(64, value));
-    else if (index === MsrTsc) {
-      cpu.setU64(Cpu.TscOffset, BigInt.asUintN(64, value - now));
-      apic.timer.tscOffset = BigInt.asIntN(64, value - now);
-    }
+}
+
+const stateFields = new Map(StateMsrs);
+
+/** The TSC before what counts by it. */
+function loadMsrs(parts: VcpuParts, state: VcpuState): void {
+  const { id, cpu, apic, tsc, paravirtual, foreign, now } = parts;
+  const msrs = new Map(state.msrs.map(([index, value]) => [index, BigInt.asUintN(64, value)]));
+  const timeStamp = msrs.get(Msr.TimeStampCounter);
+  if (timeStamp !== undefined) {
+    const offset = timeStamp - tsc.ticks(now());
+    cpu.setU64(Cpu.TscOffset, BigInt.asUintN(64, offset));
+    apic.timer.tscOffset = BigInt.asIntN(64, offset);
   }
-  cpu.setU32(Cpu.Shadow, state.events.interruptShadow ? 1 : 0);
-  cpu.setU64(Cpu.ShadowRip, cpu.rip);
-  // CPL is SS.DPL (SDM Vol. 3A "Privilege Levels"); real mode runs at 0, virtual-8086 mode at 3
-  const protectedMode = (Number(sregs.cr0) & 1) !== 0;
-  cpu.setU32(Cpu.Cpl, !protectedMode ? 0 : cpu.virtual8086 ? 3 : sregs.ss.dpl);
-  forgetProgress(cpu);
+  const deadline = msrs.get(Msr.TscDeadline);
+  if (deadline !== undefined) apic.timer.tscDeadline = deadline;
+  const adjust = msrs.get(Msr.TscAdjust);
+  if (adjust !== undefined) cpu.setU64(Cpu.TscAdjust, adjust);
+  const timers: readonly number[] = [Msr.TimeStampCounter, Msr.TscDeadline, Msr.TscAdjust];
+  foreign.msrs = [];
+  for (const [index, value] of msrs) {
+    const field = stateFields.get(index);
+    if (field !== undefined) cpu.setU64(field, value);
+    else if (!timers.includes(index) && !paravirtual.restoreMsr(id, index, value)) foreign.msrs.push([index, value]);
+  }
 }
 
 function loadFpu(cpu: RareCpu, fpu: FpuState): void {

@@ -3,18 +3,21 @@ import type { AccessSize } from '../../bus/bus-device.ts';
 import type { VcpuEvent } from '../../interrupts/interrupt-message.ts';
 import type { IrqChip } from '../../interrupts/irqchip.ts';
 import { gpa } from '../../memory/address.ts';
+import type { TscRate } from '../../time/tsc-rate.ts';
 import type { Vcpu } from '../engine.ts';
 import type { VcpuExit } from '../exit.ts';
-import type { VcpuState } from '../state.ts';
+import type { PendingException, VcpuState } from '../state.ts';
 import type { CoreExports } from './interpreter/core-module.ts';
 import { FixedHandler } from './interpreter/core-module.ts';
 import { Cpu, InterruptShadow, LoopExit, ReplayLog } from './interpreter/cpu-layout.ts';
 import { EventKind } from './interpreter/events.ts';
 import { Rflag } from './interpreter/lazy-flags.ts';
 import { Record } from './interpreter/record.ts';
+import type { Paravirtual } from './pv/paravirtual.ts';
 import type { RareCpu } from './rare/rare-cpu.ts';
 import { ModeKey } from './softmmu/block-header.ts';
-import { initState, loadState, saveState } from './vcpu-state.ts';
+import { initState, loadState, saveShadow, saveState } from './vcpu-state.ts';
+import type { ForeignState, VcpuParts } from './vcpu-state.ts';
 
 /** Instructions of one `run()` before it comes back: about 0.1 ms. */
 const SliceInstructions = 10_000;
@@ -22,6 +25,7 @@ const SliceInstructions = 10_000;
 const RoundTripInstructions = 100;
 const NmiVector = 2;
 const DebugVector = 1;
+const PageFaultVector = 14;
 /** DR6.BS (SDM Vol. 3B "Debug Status Register (DR6)"). */
 const Dr6SingleStep = 1n << 14n;
 
@@ -29,8 +33,12 @@ const Dr6SingleStep = 1n << 14n;
 export interface VcpuHost {
   readonly irqchip: IrqChip;
   readonly core: CoreExports;
+  readonly tsc: TscRate;
+  readonly paravirtual: Paravirtual;
   /** The clock's nanoseconds. */
   now(): bigint;
+  /** A state is about to be loaded. */
+  beforeLoad(id: number, state: VcpuState): void;
   /** A TSC was loaded. */
   tscChanged(): void;
   /** True when a thread wants the vCPU thread's attention. */
@@ -61,8 +69,9 @@ export class WasmVcpu implements Vcpu {
   #pending: Pending;
   /** Instructions that the current `run()` may still take. */
   #quota = 0;
-  /** An event of a loaded state that was about to be delivered. */
-  #injected: (() => number) | undefined;
+  /** Events of a loaded state of which one was about to be delivered. */
+  #injected: VcpuState['events'] | undefined;
+  readonly #foreign: ForeignState = { msrs: [], xsave: undefined };
   readonly #exits = createExits();
 
   constructor(id: number, cpu: RareCpu, host: VcpuHost) {
@@ -137,24 +146,41 @@ export class WasmVcpu implements Vcpu {
   }
 
   state(): VcpuState {
-    const nmi = { pending: this.#nmiPending, masked: this.cpu.u32(Cpu.NmiMasked) !== 0 };
-    const apic = this.#host.irqchip.apic(this.id);
-    return saveState(this.cpu, apic, { mpState: this.#mpState, nmi }, this.#host.now());
+    this.#startUp();
+    const { exception, interrupt, nmi } = this.#injected ?? NothingInjected;
+    const masked = this.cpu.u32(Cpu.NmiMasked) !== 0;
+    return saveState(this.#parts, {
+      mpState: this.#mpState,
+      events: {
+        exception,
+        interrupt,
+        interruptShadow: saveShadow(this.cpu),
+        nmi: { injected: nmi.injected ?? false, pending: this.#nmiPending, masked },
+        tripleFault: this.#tripleFault,
+      },
+    });
   }
 
   setState(state: VcpuState): void {
-    loadState(this.cpu, this.#host.irqchip.apic(this.id), state, this.#host.now());
+    this.#host.beforeLoad(this.id, state);
+    loadState(this.#parts, state);
     this.#host.tscChanged();
-    this.#mpState = state.mpState;
-    this.#nmiPending = state.events.nmi.pending;
-    this.cpu.setU32(Cpu.NmiMasked, state.events.nmi.masked ? 1 : 0);
+    const { events, mpState } = state;
+    this.#mpState = mpState === 'sipi-received' ? 'init-received' : mpState;
+    this.#nmiPending = events.nmi.pending;
     this.#pending = undefined;
     this.#initPending = false;
-    this.#sipiVector = -1;
-    this.#tripleFault = false;
+    this.#sipiVector = mpState === 'sipi-received' ? (events.sipiVector ?? 0) : -1;
+    this.#tripleFault = events.tripleFault ?? false;
     this.#tooManyAccesses = false;
-    this.#injected = injection(this.cpu, this.#host.core, state.events);
+    const injects = events.exception !== undefined || events.interrupt !== undefined || events.nmi.injected;
+    this.#injected = injects ? structuredClone(events) : undefined;
     this.#host.flushTranslations(this.cpu.at);
+  }
+
+  get #parts(): VcpuParts {
+    const { irqchip, tsc, paravirtual, now } = this.#host;
+    return { id: this.id, cpu: this.cpu, apic: irqchip.apic(this.id), tsc, paravirtual, foreign: this.#foreign, now };
   }
 
   // Events
@@ -205,9 +231,9 @@ export class WasmVcpu implements Vcpu {
     const { irqchip, core } = this.#host;
     const { cpu } = this;
     if (this.#injected) {
-      const inject = this.#injected;
+      const events = this.#injected;
       this.#injected = undefined;
-      if (inject() !== 0) return false;
+      if (inject(cpu, core, events) !== 0) return false;
     }
     if (this.#nmiTakeable && !this.#shadowed) {
       this.#nmiPending = false;
@@ -444,19 +470,30 @@ const tooManyAccesses: VcpuExit = {
   reason: `an instruction makes more than ${ReplayLog.Capacity} device accesses`,
 };
 
-/** What delivers the event that a saved state was about to deliver, if any. */
-function injection(cpu: RareCpu, core: CoreExports, events: VcpuState['events']): (() => number) | undefined {
-  const { exception, interrupt } = events;
+const NothingInjected: VcpuState['events'] = {
+  exception: undefined,
+  interrupt: undefined,
+  interruptShadow: 'none',
+  nmi: { pending: false, masked: false },
+};
+
+/** Delivers what a loaded state was about to deliver: the exception first, as whatever comes after was found later. */
+function inject(cpu: RareCpu, core: CoreExports, { exception, interrupt, nmi }: VcpuState['events']): number {
   if (exception) {
-    return () => {
-      core.raise(cpu.at, exception.vector, exception.errorCode ?? 0);
-      cpu.setU32(Cpu.FaultHasError, exception.errorCode === undefined ? 0 : 1);
-      return core.deliver(cpu.at);
-    };
+    if (exception.pending) applyPayload(cpu, exception);
+    core.raise(cpu.at, exception.vector, exception.errorCode ?? 0);
+    cpu.setU32(Cpu.FaultHasError, exception.errorCode === undefined ? 0 : 1);
+    return core.deliver(cpu.at);
   }
-  if (!interrupt) return undefined;
-  const kind = interrupt.soft ? EventKind.Software : EventKind.External;
-  return () => core.interrupt(cpu.at, interrupt.vector, kind);
+  if (nmi.injected) return core.interrupt(cpu.at, NmiVector, EventKind.External);
+  if (!interrupt) return 0;
+  return core.interrupt(cpu.at, interrupt.vector, interrupt.soft ? EventKind.Software : EventKind.External);
+}
+
+/** What an exception leaves in registers before its delivery (KVM API documentation 4.31, "exception_payload"). */
+function applyPayload(cpu: RareCpu, { vector, payload = 0n }: PendingException): void {
+  if (vector === PageFaultVector) cpu.setU64(Cpu.Cr2, payload);
+  if (vector === DebugVector) cpu.setU64(Cpu.Dr6, cpu.u64(Cpu.Dr6) | payload);
 }
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };

@@ -87,8 +87,9 @@ export const Cpu = {
   SysenterEip: 0x2c0,
   TscAux: 0x2c8,
   Pat: 0x2d0,
-  /** i64: added to the clock's nanoseconds by RDTSC. */
+  /** i64: added by RDTSC to the ticks in the clock's nanoseconds. */
   TscOffset: 0x2d8,
+  TscAdjust: 0x2e0,
 
   /** x87: control word, status word (TOP kept in FpuTop), tag word abridged (bit set: not empty). u32 each. */
   FpuControl: 0x680,

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { beforeEach, test } from 'node:test';
 import { gpa } from '../../../memory/address.ts';
 import { ManualClock } from '../../../time/manual-clock.ts';
+import { TscRate } from '../../../time/tsc-rate.ts';
 import { SharedGuestMemory } from '../shared-memory.ts';
 import { vmLayout } from '../softmmu/vm-layout.ts';
 import { ClockFeatures, KvmFeature, KvmMsr } from '../../../x86/kvm-interface.ts';
@@ -15,10 +16,11 @@ const AllFeatures = ClockFeatures | KvmFeature.EndOfInterrupt;
 let clock: ManualClock;
 let memory: SharedGuestMemory;
 let tscOffsets: bigint[];
+let tsc: TscRate;
 let pv: Paravirtual;
 
 function create(features = AllFeatures): Paravirtual {
-  return new Paravirtual({ memory, clock, vcpus: 2, tscOffset: (vcpu) => tscOffsets[vcpu]!, features });
+  return new Paravirtual({ memory, clock, tsc, vcpus: 2, tscOffset: (vcpu) => tscOffsets[vcpu]!, features });
 }
 
 beforeEach(() => {
@@ -27,6 +29,7 @@ beforeEach(() => {
   const ranges = [{ start: gpa(0), length: RamSize, host: layout.ram }];
   memory = new SharedGuestMemory({ buffer: new SharedArrayBuffer(layout.wasmPages * 65536), ranges, layout }, () => {});
   tscOffsets = [0n, 0n];
+  tsc = new TscRate();
   pv = create();
 });
 
@@ -85,10 +88,13 @@ test('TSCs that differ between vCPUs are not stable', () => {
   assert.equal(guestTime(0x1040, BigInt.asUintN(64, now - 500n)).nanoseconds, now);
 });
 
-test('a pause is told once', () => {
+test('a pause is told once: until the guest clears the flag', () => {
   pv.writeMsr(0, KvmMsr.SystemTime, 0x1001n);
   pv.clock.notePause();
   assert.equal(guestTime(0x1000, 0n).flags, 3);
+  pv.clock.update();
+  assert.equal(guestTime(0x1000, 0n).flags, 3);
+  memory.writeU8(gpa(0x1000 + 29), 1);
   pv.clock.update();
   assert.equal(guestTime(0x1000, 0n).flags, 1);
 });
@@ -167,15 +173,34 @@ test('a restored machine goes on at the system time where it was saved', () => {
   clock.advance(7_000_000_000);
   pv.writeMsr(0, KvmMsr.SystemTime, 0x1001n);
   pv.writeMsr(1, KvmMsr.StealTime, 0x3001n);
-  const saved = pv.save();
+  const now = pv.clock.now();
+  const saved = [0, 1].map((vcpu) => pv.saveMsrs(vcpu));
   clock = new ManualClock(Boot);
   clock.advance(1_000);
   const restored = create();
-  restored.restore(saved);
+  restored.clock.restoreTime(now);
+  saved.forEach((msrs, vcpu) => msrs.forEach(([index, value]) => restored.restoreMsr(vcpu, index, value)));
   assert.equal(restored.readMsr(1, KvmMsr.StealTime), 0x3001n);
   assert.deepEqual(guestTime(0x1000, 1_000n).nanoseconds, 7_000_000_000n);
   assert.equal(guestTime(0x1000, 1_000n).flags, 3);
-  assert.throws(() => restored.restore({ version: 2 }), /version 2/);
+  restored.clock.update();
+  assert.equal(guestTime(0x1000, 1_000n).flags, 3, 'until the guest has seen that it stood still');
+  assert.deepEqual(
+    [0, 1].map((vcpu) => restored.saveMsrs(vcpu)),
+    saved,
+  );
+});
+
+test('a TSC of any rate: the guest reads the same nanoseconds, which stay monotonic across a change of the rate', () => {
+  pv.writeMsr(0, KvmMsr.SystemTime, 0x1001n);
+  for (const khz of [800_000, 1_000_000, 2_199_998, 2_450_123, 5_000_000, 333_333]) {
+    tsc.khz = khz;
+    pv.clock.update();
+    clock.advance(3_000_000_000);
+    const nanoseconds = BigInt(clock.now());
+    const read = guestTime(0x1000, tsc.ticks(nanoseconds)).nanoseconds;
+    assert.ok(read <= nanoseconds && nanoseconds - read < 1000n, `${khz} kHz: ${nanoseconds - read} ns late`);
+  }
 });
 
 test('a vCPU that waits while another one runs is robbed; a halted one is not', () => {

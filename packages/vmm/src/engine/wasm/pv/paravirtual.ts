@@ -1,6 +1,4 @@
 /** KVM's paravirtual interface as the vCPUs of a VM see it: CPUID leaves, MSRs, and what happens around running. */
-import type { Saveable, SavedState } from '../../../bus/bus-device.ts';
-import { requireVersion } from '../../../bus/saved-state.ts';
 import type { CpuidResult } from '../../../x86/cpuid.ts';
 import { ClockFeatures, KvmFeature, KvmMsr, kvmCpuid } from '../../../x86/kvm-interface.ts';
 import { PvClock, type PvClockConfig } from './pv-clock.ts';
@@ -10,17 +8,6 @@ import { StealTime } from './steal-time.ts';
 export interface ParavirtualConfig extends PvClockConfig {
   /** Bits of {@link KvmFeature}; the clock and steal time when absent. */
   readonly features?: number;
-}
-
-interface ParavirtualState extends SavedState {
-  /** kvm-clock's nanoseconds. */
-  readonly now: bigint;
-  readonly wallClock: bigint;
-  readonly vcpus: readonly {
-    readonly systemTime: bigint;
-    readonly stealTime: bigint;
-    readonly endOfInterrupt: bigint;
-  }[];
 }
 
 /** What an MSR needs to exist. */
@@ -33,7 +20,7 @@ const FeatureOf: Readonly<Record<KvmMsr, number>> = {
   [KvmMsr.EndOfInterrupt]: KvmFeature.EndOfInterrupt,
 };
 
-export class Paravirtual implements Saveable {
+export class Paravirtual {
   readonly clock: PvClock;
   readonly stealTime: StealTime;
   readonly endOfInterrupt: PvEoi;
@@ -107,28 +94,39 @@ export class Paravirtual implements Saveable {
     }
   }
 
-  save(): ParavirtualState {
-    const vcpus = Array.from({ length: this.#vcpus }, (_, vcpu) => ({
-      systemTime: this.clock.systemTime(vcpu),
-      stealTime: this.stealTime.value(vcpu),
-      endOfInterrupt: this.endOfInterrupt.value(vcpu),
-    }));
-    return { version: 1, now: this.clock.now(), wallClock: this.clock.wallClock, vcpus };
+  /** The MSRs with a value, for a vCPU's state. */
+  saveMsrs(vcpu: number): [index: number, value: bigint][] {
+    return [
+      [KvmMsr.WallClock, this.clock.wallClock],
+      [KvmMsr.SystemTime, this.clock.systemTime(vcpu)],
+      [KvmMsr.StealTime, this.stealTime.value(vcpu)],
+      [KvmMsr.EndOfInterrupt, this.endOfInterrupt.value(vcpu)],
+    ];
   }
 
-  /** After guest memory and the TSCs were restored. */
-  restore(state: SavedState): void {
-    requireVersion(state, 1, 'paravirtual interface');
-    const { now, wallClock, vcpus } = state as ParavirtualState;
-    this.clock.restore(
-      wallClock,
-      vcpus.map(({ systemTime }) => systemTime),
-      now,
-    );
-    vcpus.forEach(({ stealTime, endOfInterrupt }, vcpu) => {
-      this.stealTime.setValue(vcpu, stealTime);
-      this.endOfInterrupt.setValue(vcpu, endOfInterrupt);
-    });
+  /**
+   * Takes a saved MSR over, of a feature that this machine does not offer too: the guest does not miss what it brings,
+   * and another engine will want to know. False when it is none of these. Guest memory must have been restored.
+   */
+  restoreMsr(vcpu: number, index: number, value: bigint): boolean {
+    switch (index) {
+      case KvmMsr.OldWallClock:
+      case KvmMsr.WallClock:
+        this.clock.restoreWallClock(value);
+        return true;
+      case KvmMsr.OldSystemTime:
+      case KvmMsr.SystemTime:
+        this.clock.setSystemTime(vcpu, value);
+        return true;
+      case KvmMsr.StealTime:
+        this.stealTime.restore(vcpu, value);
+        return true;
+      case KvmMsr.EndOfInterrupt:
+        this.endOfInterrupt.setValue(vcpu, value);
+        return true;
+      default:
+        return false;
+    }
   }
 
   #existing(index: number): KvmMsr | undefined {

@@ -2,10 +2,12 @@
  * kvm-clock: the guest converts its TSC to nanoseconds by a structure that the hypervisor keeps (Linux
  * Documentation/virt/kvm/x86/msr.rst, "MSR_KVM_SYSTEM_TIME_NEW", "MSR_KVM_WALL_CLOCK_NEW").
  *
- * The TSC counts the machine clock's nanoseconds, so a structure stays true until the guest writes its TSC.
+ * The TSC follows the machine clock, so a structure stays true until the guest writes its TSC or the TSC's rate changes.
  */
+import { gpa } from '../../../memory/address.ts';
 import type { GuestMemory } from '../../../memory/guest-memory.ts';
 import type { Clock } from '../../../time/clock.ts';
+import type { TscRate } from '../../../time/tsc-rate.ts';
 import { guestAddress, writeVersioned } from './sequence.ts';
 
 /** struct pvclock_vcpu_time_info, and where its part after the version starts. */
@@ -21,10 +23,6 @@ const TimeInfo = {
 const TimeFlag = { Stable: 1, Paused: 2 } as const;
 const Enable = 1n;
 
-/** time = ((tsc << 1) * 2^31) >> 32: a nanosecond a tick. */
-const TickShift = 1;
-const TickMultiplier = 0x8000_0000;
-
 /** struct pvclock_wall_clock. */
 const WallClock = { Version: 0, Seconds: 4, Nanoseconds: 8, Size: 12 } as const;
 const NanosecondsPerSecond = 1_000_000_000n;
@@ -33,7 +31,8 @@ export interface PvClockConfig {
   readonly memory: GuestMemory;
   readonly clock: Clock;
   readonly vcpus: number;
-  /** What RDTSC adds to the clock's nanoseconds. */
+  readonly tsc: TscRate;
+  /** What RDTSC adds to the ticks in the clock's nanoseconds. */
   tscOffset(vcpu: number): bigint;
 }
 
@@ -56,12 +55,15 @@ export class PvClock {
     return BigInt(Math.floor(this.#config.clock.now())) + this.#offset;
   }
 
-  /** Takes saved MSRs over without their effects of a write; system time goes on from `now`, and the guest is told. */
-  restore(wallClock: bigint, systemTime: readonly bigint[], now: bigint): void {
-    this.#wallClock = wallClock;
-    systemTime.forEach((value, vcpu) => (this.#systemTime[vcpu] = value));
+  /** System time goes on from `now`, and the guest is told that it stood still. */
+  restoreTime(now: bigint): void {
     this.#offset += now - this.now();
     this.notePause();
+  }
+
+  /** Takes a saved MSR over without writing the wall clock to the guest again. */
+  restoreWallClock(value: bigint): void {
+    this.#wallClock = value;
   }
 
   systemTime(vcpu: number): bigint {
@@ -109,14 +111,17 @@ export class PvClock {
     if (address === undefined || address % 4 !== 0) return;
     const body = new DataView(new ArrayBuffer(TimeInfo.Size - TimeInfo.TscTimestamp));
     const at = (offset: number): number => offset - TimeInfo.TscTimestamp;
-    const { clock } = this.#config;
+    const { clock, tsc, tscOffset } = this.#config;
+    const { multiplier, shift } = tickScale(tsc.khz);
     const nanoseconds = BigInt(Math.floor(clock.now()));
-    body.setBigUint64(at(TimeInfo.TscTimestamp), BigInt.asUintN(64, nanoseconds + this.#config.tscOffset(vcpu)), true);
+    body.setBigUint64(at(TimeInfo.TscTimestamp), BigInt.asUintN(64, tsc.ticks(nanoseconds) + tscOffset(vcpu)), true);
     body.setBigUint64(at(TimeInfo.SystemTime), BigInt.asUintN(64, nanoseconds + this.#offset), true);
-    body.setUint32(at(TimeInfo.Multiplier), TickMultiplier, true);
-    body.setInt8(at(TimeInfo.Shift), TickShift);
+    body.setUint32(at(TimeInfo.Multiplier), multiplier, true);
+    body.setInt8(at(TimeInfo.Shift), shift);
     const stable = this.#tscsAgree() ? TimeFlag.Stable : 0;
-    body.setUint8(at(TimeInfo.Flags), stable | (this.#paused[vcpu] ? TimeFlag.Paused : 0));
+    // The guest clears the flag when it has seen it
+    const unseen = (this.#config.memory.readU8(gpa(address + TimeInfo.Flags)) ?? 0) & TimeFlag.Paused;
+    body.setUint8(at(TimeInfo.Flags), stable | unseen | (this.#paused[vcpu] ? TimeFlag.Paused : 0));
     writeVersioned(this.#config.memory, address, TimeInfo.Version, TimeInfo.TscTimestamp, new Uint8Array(body.buffer));
     this.#paused[vcpu] = false;
   }
@@ -128,4 +133,13 @@ export class PvClock {
     for (let vcpu = 1; vcpu < vcpus; vcpu++) if (tscOffset(vcpu) !== first) return false;
     return true;
   }
+}
+
+/** time = (ticks << shift) * multiplier >> 32, with the multiplier in [2^31, 2^32): a nanosecond a tick is 2^31 and 1. */
+function tickScale(khz: number): { multiplier: number; shift: number } {
+  let nanosecondsPerTick = 1e6 / khz;
+  let shift = 0;
+  for (; nanosecondsPerTick >= 1; nanosecondsPerTick /= 2) shift++;
+  for (; nanosecondsPerTick < 0.5; nanosecondsPerTick *= 2) shift--;
+  return { multiplier: Math.min(Math.floor(nanosecondsPerTick * 2 ** 32), 2 ** 32 - 1), shift };
 }

@@ -37,6 +37,14 @@ export class StealTime {
     return true;
   }
 
+  /** Takes a saved MSR over. The vCPU is not preempted any more. */
+  restore(vcpu: number, value: bigint): void {
+    if (!this.setValue(vcpu, value)) return;
+    this.#preempted[vcpu] = true;
+    const address = this.#address(vcpu);
+    if (address !== undefined) this.#setPreempted(vcpu, address, false);
+  }
+
   /** The vCPU runs again, after it was ready for `stolen` nanoseconds without running. */
   resume(vcpu: number, stolen: number): void {
     const address = this.#address(vcpu);

@@ -145,7 +145,7 @@ function xgetbv(cpu: RareCpu): RareResult {
 
 /** State components that XCR0 may enable: x87 (always) and SSE. */
 const XStateX87 = 1n;
-const XStateSupported = 3n;
+export const XStateSupported = 3n;
 
 function xsetbv(cpu: RareCpu): RareResult {
   const status = requireXSave(cpu);

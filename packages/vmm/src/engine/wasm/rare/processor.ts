@@ -6,6 +6,7 @@ import {
 } from '../../../interrupts/local-apic-interface.ts';
 import type { IrqChip } from '../../../interrupts/irqchip.ts';
 import type { Clock } from '../../../time/clock.ts';
+import type { TscRate } from '../../../time/tsc-rate.ts';
 import { Cpu, HandlerResult, LoopExit, SegmentField, SegmentIndex, segmentOffset } from '../interpreter/cpu-layout.ts';
 import { EferBit } from '../interpreter/mode.ts';
 import { EferWritable } from '../../../x86/msr.ts';
@@ -29,6 +30,7 @@ const isCanonical = (value: bigint): boolean => BigInt.asUintN(64, BigInt.asIntN
 /** The parts of a VM that these instructions reach. */
 export interface ProcessorHost extends RareHooks {
   readonly clock: Clock;
+  readonly tsc: TscRate;
   readonly irqchip: IrqChip;
   idOf(cpu: RareCpu): number;
   cpuid(cpu: RareCpu, leaf: number, subleaf: number): { eax: number; ebx: number; ecx: number; edx: number };
@@ -41,9 +43,18 @@ export interface ProcessorHost extends RareHooks {
   tscChanged(): void;
 }
 
-/** The TSC: the clock's nanoseconds plus the guest's offset (1 GHz). */
-export function readTsc(cpu: RareCpu, clock: Clock): bigint {
-  return BigInt.asUintN(64, BigInt(Math.floor(clock.now())) + cpu.u64(Cpu.TscOffset));
+/** The TSC: the ticks in the clock's nanoseconds plus the guest's offset. */
+function readTsc(cpu: RareCpu, host: ProcessorHost): bigint {
+  return BigInt.asUintN(64, host.tsc.ticks(BigInt(Math.floor(host.clock.now()))) + cpu.u64(Cpu.TscOffset));
+}
+
+/** SDM Vol. 3B "IA32_TSC_ADJUST MSR": a write of the TSC shows there, and the other way round. */
+function moveTsc(host: ProcessorHost, cpu: RareCpu, distance: bigint): void {
+  const offset = cpu.u64(Cpu.TscOffset) + distance;
+  cpu.setU64(Cpu.TscOffset, BigInt.asUintN(64, offset));
+  cpu.setU64(Cpu.TscAdjust, BigInt.asUintN(64, cpu.u64(Cpu.TscAdjust) + distance));
+  host.irqchip.apic(host.idOf(cpu)).timer.tscOffset = BigInt.asIntN(64, offset);
+  host.tscChanged();
 }
 
 export function processorInstructions(host: ProcessorHost): Readonly<Record<string, RareInstruction>> {
@@ -54,7 +65,7 @@ export function processorInstructions(host: ProcessorHost): Readonly<Record<stri
       return HandlerResult.Next;
     },
     rdtsc(cpu) {
-      cpu.setU64(Cpu.RareResult, readTsc(cpu, host.clock));
+      cpu.setU64(Cpu.RareResult, readTsc(cpu, host));
       return HandlerResult.Next;
     },
     random(cpu) {
@@ -104,9 +115,9 @@ function readMsr(host: ProcessorHost, cpu: RareCpu, index: number): bigint | und
     case MsrGsBase:
       return cpu.u64(segmentBase(index));
     case MsrTsc:
-      return readTsc(cpu, host.clock);
+      return readTsc(cpu, host);
     case MsrTscAdjust:
-      return cpu.u64(Cpu.TscOffset);
+      return cpu.u64(Cpu.TscAdjust);
     default:
       return host.readOtherMsr(cpu, index);
   }
@@ -130,13 +141,11 @@ function writeMsr(host: ProcessorHost, cpu: RareCpu, index: number, value: bigin
       cpu.setU64(segmentBase(index), value);
       return true;
     case MsrTsc:
-    case MsrTscAdjust: {
-      const offset = index === MsrTsc ? value - BigInt(Math.floor(host.clock.now())) : value;
-      cpu.setU64(Cpu.TscOffset, BigInt.asUintN(64, offset));
-      apic.timer.tscOffset = BigInt.asIntN(64, offset);
-      host.tscChanged();
+      moveTsc(host, cpu, value - readTsc(cpu, host));
       return true;
-    }
+    case MsrTscAdjust:
+      moveTsc(host, cpu, value - cpu.u64(Cpu.TscAdjust));
+      return true;
     default:
       return host.writeOtherMsr(cpu, index, value);
   }
