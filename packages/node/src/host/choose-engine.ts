@@ -6,6 +6,7 @@
  * of the host (speed-cache.ts).
  */
 import { HostError } from '@lodger/vmm/errors/host-error.js';
+import type { EngineName } from '../threads/engine-name.ts';
 import type { EngineChoice } from '../vm/options.ts';
 import type { EngineSpeed } from './engine-speed.ts';
 import { HostFiles } from './host-files.ts';
@@ -15,11 +16,11 @@ import { inspectKvm } from './kvm-inspection.ts';
 import type { KvmInspection } from './kvm-inspection.ts';
 import { measureKvm } from './kvm-speed.ts';
 import type { KvmMeasurement } from './kvm-speed.ts';
-import { probeProcessor } from './processor.ts';
+import { probeBackEnds } from './processor.ts';
 import { readSpeed, speedKey, writeSpeed } from './speed-cache.ts';
 
 export interface EngineDecision {
-  readonly engine: 'wasm' | 'kvm';
+  readonly engine: EngineName;
   /** One sentence. */
   readonly reason: string;
   /** What gives a guest more memory or processors than the engine has, as the end of a sentence: "or …". */
@@ -40,6 +41,7 @@ export const WasmRing0Rate = 600e6;
 export const SlowestRing0Rate = 20e6;
 
 const ForMoreThanWasm = `use a host with a fast ${KvmDevicePath}; lodger doctor says what is wrong with this one's`;
+const ForMoreThanKvm = 'use another host';
 
 /** The engine for `choice`; without one, what LODGER_ENGINE says, and `auto` without that. */
 export async function chooseEngine(choice: EngineChoice | undefined): Promise<EngineDecision> {
@@ -48,7 +50,7 @@ export async function chooseEngine(choice: EngineChoice | undefined): Promise<En
     case 'auto':
       return chooseAutomatically();
     case 'wasm':
-      return { engine: 'wasm', reason: 'the wasm engine was asked for', forMore: 'try --engine auto' };
+      return wasm('the wasm engine was asked for', 'pass --engine kvm where lodger doctor finds it usable');
     case 'kvm':
       return requireKvm();
     default:
@@ -66,14 +68,15 @@ export function choiceOfEnvironment(): EngineChoice | undefined {
 
 async function chooseAutomatically(): Promise<EngineDecision> {
   const host = new HostFiles();
-  const processor = probeProcessor(host);
-  const device = probeKvmDevice(host, processor);
+  const device = probeKvmDevice(host);
   if (device.kind !== 'usable') return decideEngine(device, undefined, undefined);
-  const key = speedKey(host, device.device, processor.backEnds);
+  const key = speedKey(host, device.device, probeBackEnds(host));
   const known = key && (await readSpeed(key));
+  // The package is not even loaded for a KVM that is too slow.
+  if (known && known.ring0Rate < SlowestRing0Rate) return decideBySpeed(known);
   const inspection = await inspectKvm();
   if (inspection.kind !== 'usable') return decideEngine(device, inspection, undefined);
-  if (known) return decideEngine(device, inspection, { kind: 'measured', speed: known });
+  if (known) return decideBySpeed(known);
   const measurement = await measureKvm({ enough: SlowestRing0Rate });
   if (key && measurement.kind === 'measured') await writeSpeed(key, measurement.speed);
   return decideEngine(device, inspection, measurement);
@@ -85,35 +88,34 @@ export function decideEngine(
   inspection: KvmInspection | undefined,
   measurement: KvmMeasurement | undefined,
 ): EngineDecision {
-  const wasm = (reason: string): EngineDecision => ({ engine: 'wasm', reason, forMore: ForMoreThanWasm });
   if (device.kind !== 'usable') return wasm(describeKvmDevice(device));
   if (inspection?.kind !== 'usable') return wasm(inspection?.reason ?? `${KvmDevicePath} was not looked at`);
   if (measurement?.kind !== 'measured') return wasm(measurement?.reason ?? `${KvmDevicePath} was not measured`);
-  const { speed } = measurement;
+  return decideBySpeed(measurement.speed);
+}
+
+function decideBySpeed(speed: EngineSpeed): EngineDecision {
+  const kernel = `${KvmDevicePath} runs a guest's kernel at ${rateText(speed.ring0Rate)}`;
   if (speed.ring0Rate < SlowestRing0Rate) {
-    return {
-      ...wasm(`${KvmDevicePath} runs a guest's kernel at ${rateText(speed.ring0Rate)}, ${slownessText(speed)}`),
-      forMore: `pass --engine kvm, which is ${slownessText(speed)} here`,
-    };
+    return wasm(`${kernel}, ${slownessText(speed)}`, `pass --engine kvm, which is ${slownessText(speed)} here`);
   }
-  return {
-    engine: 'kvm',
-    reason: `${KvmDevicePath} runs a guest's kernel at ${rateText(speed.ring0Rate)}, an exit costs ${costText(speed)}`,
-    forMore: 'use a larger host',
-  };
+  return { engine: 'kvm', reason: `${kernel}, an exit costs ${costText(speed)}`, forMore: ForMoreThanKvm };
+}
+
+function wasm(reason: string, forMore = ForMoreThanWasm): EngineDecision {
+  return { engine: 'wasm', reason, forMore };
 }
 
 /** @throws HostError EngineUnavailable */
 async function requireKvm(): Promise<EngineDecision> {
-  const host = new HostFiles();
-  const device = probeKvmDevice(host, probeProcessor(host));
+  const device = probeKvmDevice(new HostFiles());
   if (device.kind !== 'usable') {
     const message = `${describeKvmDevice(device)}; ${device.nextStep}, or pass --engine wasm`;
     throw new HostError('EngineUnavailable', message);
   }
   const inspection = await inspectKvm();
   if (inspection.kind !== 'usable') throw new HostError('EngineUnavailable', inspection.reason);
-  return { engine: 'kvm', reason: 'the kvm engine was asked for', forMore: 'use a larger host' };
+  return { engine: 'kvm', reason: 'the kvm engine was asked for', forMore: ForMoreThanKvm };
 }
 
 /** `1.3 million instructions/s` */

@@ -85,7 +85,7 @@ export async function probeHost(host = new HostFiles()): Promise<HostReport> {
 }
 
 async function probeKvm(host: HostFiles, processor: ProcessorReport): Promise<KvmReport> {
-  const device = probeKvmDevice(host, processor);
+  const device = probeKvmDevice(host);
   const nothing = { inspection: undefined, measurement: undefined, remembered: undefined };
   if (device.kind !== 'usable') return { device, ...nothing };
   const inspection = await inspectKvm();

@@ -2,6 +2,7 @@
 import { closeSync, openSync } from 'node:fs';
 import type { Stats } from 'node:fs';
 import type { HostFiles } from './host-files.ts';
+import { probeProcessor } from './processor.ts';
 import type { ProcessorReport } from './processor.ts';
 
 export const KvmDevicePath = '/dev/kvm';
@@ -37,9 +38,9 @@ export interface GroupReport {
 const PermissionBits = 0o777;
 const GroupReadWrite = 0o060;
 
-export function probeKvmDevice(host: HostFiles, processor: ProcessorReport): KvmDeviceReport {
+export function probeKvmDevice(host: HostFiles): KvmDeviceReport {
   const stat = host.stat(KvmDevicePath);
-  if (stat === undefined) return { kind: 'absent', nextStep: stepWithoutDevice(processor) };
+  if (stat === undefined) return { kind: 'absent', nextStep: stepWithoutDevice(probeProcessor(host)) };
   if (!stat.isCharacterDevice()) {
     return {
       kind: 'unusable',
@@ -53,7 +54,11 @@ export function probeKvmDevice(host: HostFiles, processor: ProcessorReport): Kvm
   if (failure === 'EACCES' || failure === 'EPERM') {
     return { kind: 'not-permitted', nextStep: stepWithoutPermission(file, failure), ...file };
   }
-  return { kind: 'unusable', reason: `opening it fails with ${failure}`, nextStep: stepWithoutDevice(processor) };
+  return {
+    kind: 'unusable',
+    reason: `opening it fails with ${failure}`,
+    nextStep: stepWithoutDevice(probeProcessor(host)),
+  };
 }
 
 /** One sentence: what is wrong with a device that is not usable. */

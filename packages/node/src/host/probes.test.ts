@@ -120,7 +120,7 @@ test('CAP_NET_ADMIN is read from the effective set', () => {
 test('no /dev/kvm: the next step fits the processor', () => {
   const step = (flags: string) => {
     const host = hostWith({ '/proc/cpuinfo': `flags: ${flags}\n` });
-    const device = probeKvmDevice(host, probeProcessor(host));
+    const device = probeKvmDevice(host);
     return device.kind === 'absent' ? device.nextStep : device.kind;
   };
   assert.match(step('svm hypervisor'), /modprobe kvm_amd/);
@@ -131,7 +131,7 @@ test('no /dev/kvm: the next step fits the processor', () => {
 
 test('a file in the place of /dev/kvm is no device', () => {
   const host = hostWith({ '/dev/kvm': '' });
-  const device = probeKvmDevice(host, probeProcessor(host));
+  const device = probeKvmDevice(host);
   assert.equal(device.kind, 'unusable');
 });
 

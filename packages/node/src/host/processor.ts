@@ -26,6 +26,7 @@ const BackEndDescriptions: Readonly<Record<string, string>> = {
   kvm_pvm: 'no hardware virtualization: guest kernels run in user mode or are emulated (PVM)',
 };
 
+/** /proc/cpuinfo takes its time on a host with many processors. */
 export function probeProcessor(host: HostFiles): ProcessorReport {
   const flags = new Set(host.field('/proc/cpuinfo', 'flags')?.split(' '));
   const processors = host.text('/proc/cpuinfo')?.match(/^processor\s*:/gm);
@@ -34,12 +35,12 @@ export function probeProcessor(host: HostFiles): ProcessorReport {
     count: processors?.length ?? 0,
     virtualization: flags.has('vmx') ? 'vmx' : flags.has('svm') ? 'svm' : undefined,
     virtualMachine: flags.has('hypervisor'),
-    backEnds: backEnds(host),
+    backEnds: probeBackEnds(host),
   };
 }
 
 /** Modules named `kvm_…`; `kvm` itself is what they have in common. Built-in modules are listed when they have parameters. */
-function backEnds(host: HostFiles): KvmBackEnd[] {
+export function probeBackEnds(host: HostFiles): KvmBackEnd[] {
   return host
     .list('/sys/module')
     .filter((name) => name.startsWith('kvm_'))

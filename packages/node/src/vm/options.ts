@@ -21,7 +21,7 @@ export interface VirtualMachineOptions {
   /** Processors of the guest. Default: 1. */
   readonly cpus?: number;
   readonly disks?: readonly DiskOptions[];
-  /** Default: 'auto'. */
+  /** Default: what the environment's LODGER_ENGINE says, or 'auto': kvm where it is usable and fast, else wasm. */
   readonly engine?: EngineChoice;
   /** Seconds after which the machine is ended. Default: no limit. */
   readonly timeout?: number;

@@ -7,8 +7,9 @@ import { PageSize } from '@lodger/vmm/memory/address.js';
 import { openDiskImage } from '../disks/disk-image.ts';
 import type { DiskImage } from '../disks/disk-image.ts';
 import { ensureGuestImage, loadInitrdFile, loadKernelFile } from '../images/index.ts';
-import { chooseEngine, EngineLimits } from '../threads/engine-name.ts';
-import type { EngineName } from '../threads/engine-name.ts';
+import { chooseEngine } from '../host/choose-engine.ts';
+import type { EngineDecision } from '../host/choose-engine.ts';
+import { EngineLimits } from '../threads/engine-name.ts';
 import type { BootFiles, DiskLink, MachineWorkerData } from '../threads/messages.ts';
 import { linuxCommandLine } from './command-line.ts';
 import type { VirtualMachineOptions } from './options.ts';
@@ -35,9 +36,10 @@ export interface PreparedMachine {
 
 /** @throws HostError */
 export async function prepare(options: VirtualMachineOptions): Promise<PreparedMachine> {
-  const engine = chooseEngine(options.engine ?? 'auto');
-  const memorySize = checkedMemory(options.memory ?? DefaultMemory, engine);
-  const cpus = checkedCpus(options.cpus ?? 1, engine);
+  const decision = await chooseEngine(options.engine);
+  const { engine } = decision;
+  const memorySize = checkedMemory(options.memory ?? DefaultMemory, decision);
+  const cpus = checkedCpus(options.cpus ?? 1, decision);
   checkTimeout(options.timeout);
   const disks = openDisks(options);
   try {
@@ -83,13 +85,13 @@ function serialOf(path: string): string {
   return createHash('sha256').update(resolve(path)).digest('hex').slice(0, 20);
 }
 
-function checkedMemory(memory: string | number, engine: EngineName): number {
+function checkedMemory(memory: string | number, { engine, forMore }: EngineDecision): number {
   const size = parseSize(memory, 'memory');
   const { memory: most } = EngineLimits[engine];
   if (size > most) {
     throw new HostError(
       'MemoryTooLarge',
-      `${formatSize(size)} of guest memory are more than the ${engine} engine can give: pass at most ${formatSize(most)}`,
+      `${formatSize(size)} of guest memory are more than the ${engine} engine can give: pass at most ${formatSize(most)}, or ${forMore}`,
     );
   }
   if (size < SmallestMemory) {
@@ -104,10 +106,11 @@ function checkedMemory(memory: string | number, engine: EngineName): number {
   return size;
 }
 
-function checkedCpus(cpus: number, engine: EngineName): number {
+function checkedCpus(cpus: number, { engine, forMore }: EngineDecision): number {
   const { cpus: most } = EngineLimits[engine];
   if (Number.isInteger(cpus) && cpus >= 1 && cpus <= most) return cpus;
-  throw new HostError('InvalidArgument', `the ${engine} engine has 1 to ${most} processors for a guest, not ${cpus}`);
+  const message = `the ${engine} engine has 1 to ${most} processors for a guest, not ${cpus}`;
+  throw new HostError('InvalidArgument', `${message}: pass another number${cpus > most ? `, or ${forMore}` : ''}`);
 }
 
 /** The longest delay of a Node timer, in seconds. */
