@@ -6,7 +6,8 @@
  * leaves KVM_RUN with KVM_EXIT_DIRTY_RING_FULL: its thread harvests (see {@link DirtyRings.harvest}) and goes on.
  *
  * A processor that logs pages by itself (Intel PML) hands them over when the vCPU leaves guest mode: for an answer that
- * misses nothing, all vCPUs must have been kicked out of KVM_RUN before.
+ * misses nothing, all vCPUs must have been kicked out of KVM_RUN before. A back end that emulates guest code for longer
+ * than the ring has room (kvm-pvm) overruns it and loses pages: use the dirty log there.
  */
 import { HostError } from '@lodger/vmm/errors/host-error.js';
 import { PageSize } from '@lodger/vmm/memory/address.js';
