@@ -3,8 +3,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { measureWasm } from './wasm-speed.ts';
 
-test('the wasm engine runs both loops, and faster than the fastest emulator in a kernel', () => {
-  const measurement = measureWasm();
+test('the wasm engine runs both loops, and faster than an emulator in a kernel', async () => {
+  const measurement = await measureWasm();
   assert.equal(measurement.kind, 'measured');
   if (measurement.kind !== 'measured') return;
   const { ring0Rate, exitMicroseconds } = measurement.speed;

@@ -61,7 +61,7 @@ export async function probeHost(host = new HostFiles()): Promise<HostReport> {
   const privileges = probePrivileges(host);
   const network = probeNetwork(host, privileges);
   const kvm = await probeKvm(host, processor);
-  const wasm = measureWasm();
+  const wasm = await measureWasm();
   const { device, inspection, measurement, remembered } = kvm;
   const auto = decideEngine(
     device,

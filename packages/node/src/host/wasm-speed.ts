@@ -1,6 +1,6 @@
 /** The wasm engine's speed on this host: the same loops as kvm's, for comparison. */
 import { HostError } from '@lodger/vmm/errors/host-error.js';
-import { createThreadVm } from '../threads/engine-choice.ts';
+import { loadEngine } from '../threads/engine-choice.ts';
 import { hostClock } from '../threads/host-clock.ts';
 import { measureEngine, SpeedGuestMemory } from './engine-speed.ts';
 import type { EngineSpeed } from './engine-speed.ts';
@@ -10,10 +10,11 @@ export type WasmMeasurement =
   /** The engine cannot run here: an address space limit, for example. */
   | { readonly kind: 'failed'; readonly reason: string };
 
-export function measureWasm(): WasmMeasurement {
+/** Never rejects. */
+export async function measureWasm(): Promise<WasmMeasurement> {
   try {
     const clock = hostClock();
-    const vm = createThreadVm('wasm', { memorySize: SpeedGuestMemory, vcpus: 1, clock });
+    const { vm } = (await loadEngine('wasm')).createVm({ memorySize: SpeedGuestMemory, vcpus: 1, clock });
     try {
       return { kind: 'measured', speed: measureEngine(vm, vm.createVcpu(0), clock) };
     } finally {

@@ -9,7 +9,8 @@ import type { DiskImage } from '../disks/disk-image.ts';
 import { ensureGuestImage, loadInitrdFile, loadKernelFile } from '../images/index.ts';
 import { chooseEngine } from '../host/choose-engine.ts';
 import type { EngineDecision } from '../host/choose-engine.ts';
-import { EngineLimits } from '../threads/engine-name.ts';
+import { loadEngine } from '../threads/engine-choice.ts';
+import type { EngineLimits } from '../threads/engine-choice.ts';
 import type { BootFiles, DiskLink, MachineWorkerData } from '../threads/messages.ts';
 import { linuxCommandLine } from './command-line.ts';
 import type { VirtualMachineOptions } from './options.ts';
@@ -38,8 +39,9 @@ export interface PreparedMachine {
 export async function prepare(options: VirtualMachineOptions): Promise<PreparedMachine> {
   const decision = await chooseEngine(options.engine);
   const { engine } = decision;
-  const memorySize = checkedMemory(options.memory ?? DefaultMemory, decision);
-  const cpus = checkedCpus(options.cpus ?? 1, decision);
+  const limits = (await loadEngine(engine)).limits();
+  const memorySize = checkedMemory(options.memory ?? DefaultMemory, limits, decision);
+  const cpus = checkedCpus(options.cpus ?? 1, limits, decision);
   checkTimeout(options.timeout);
   const disks = openDisks(options);
   try {
@@ -85,9 +87,9 @@ function serialOf(path: string): string {
   return createHash('sha256').update(resolve(path)).digest('hex').slice(0, 20);
 }
 
-function checkedMemory(memory: string | number, { engine, forMore }: EngineDecision): number {
+function checkedMemory(memory: string | number, limits: EngineLimits, { engine, forMore }: EngineDecision): number {
   const size = parseSize(memory, 'memory');
-  const { memory: most } = EngineLimits[engine];
+  const { memory: most } = limits;
   if (size > most) {
     throw new HostError(
       'MemoryTooLarge',
@@ -106,8 +108,8 @@ function checkedMemory(memory: string | number, { engine, forMore }: EngineDecis
   return size;
 }
 
-function checkedCpus(cpus: number, { engine, forMore }: EngineDecision): number {
-  const { cpus: most } = EngineLimits[engine];
+function checkedCpus(cpus: number, limits: EngineLimits, { engine, forMore }: EngineDecision): number {
+  const { cpus: most } = limits;
   if (Number.isInteger(cpus) && cpus >= 1 && cpus <= most) return cpus;
   const message = `the ${engine} engine has 1 to ${most} processors for a guest, not ${cpus}`;
   throw new HostError('InvalidArgument', `${message}: pass another number${cpus > most ? `, or ${forMore}` : ''}`);
