@@ -6,8 +6,13 @@
  * {@link waitForRoom}, the consumer is told of new data by whatever doorbell the two threads share.
  */
 
-const Word = { Written: 0, Read: 1 } as const;
-const HeaderBytes = 8;
+const Word = {
+  Written: 0,
+  Read: 1,
+  /** 1 when the producer wants to be told of room. */
+  RoomWanted: 2,
+} as const;
+const HeaderBytes = 16;
 
 export class ByteRing {
   readonly buffer: SharedArrayBuffer;
@@ -17,7 +22,7 @@ export class ByteRing {
   /** Attaches to a ring made by {@link createByteRing}; `buffer` is what crosses threads. */
   constructor(buffer: SharedArrayBuffer) {
     this.buffer = buffer;
-    this.#words = new Int32Array(buffer, 0, 2);
+    this.#words = new Int32Array(buffer, 0, HeaderBytes / 4);
     this.#bytes = new Uint8Array(buffer, HeaderBytes);
   }
 
@@ -58,6 +63,16 @@ export class ByteRing {
     Atomics.store(this.#words, Word.Read, (read + length) | 0);
     Atomics.notify(this.#words, Word.Read);
     return length;
+  }
+
+  /** Producer: asks to be told of room. To be followed by another look at {@link room}. */
+  wantRoom(): void {
+    Atomics.store(this.#words, Word.RoomWanted, 1);
+  }
+
+  /** Consumer, after reading: true once when the producer wants to be told. */
+  takeRoomWanted(): boolean {
+    return Atomics.load(this.#words, Word.RoomWanted) !== 0 && Atomics.exchange(this.#words, Word.RoomWanted, 0) !== 0;
   }
 
   /** Producer: blocks while the ring is full, for at most `timeoutMs`. Not legal on a thread that must not block. */

@@ -42,6 +42,7 @@ export const RangeUnmap = 1;
 export const IdBytes = 20;
 
 export const BlockLimits = {
+  Queues: 1,
   QueueSize: 256,
   /** Data segments of a request: the queue's length without header and status. */
   Segments: 254,
