@@ -30,10 +30,15 @@ export interface SharedDirtyRings {
   readonly memory: SharedKvmMemory;
   /** Bytes of each. */
   readonly size: number;
-  /** Where each vCPU's ring is mapped. */
-  readonly rings: readonly bigint[];
-  /** Word 0: the lock; then each ring's number of entries harvested so far. */
+  /** Word 0: the lock; then, by vCPU, the entry that is harvested next. */
   readonly positions: SharedArrayBuffer;
+}
+
+/** One vCPU's ring. */
+export interface MappedDirtyRing {
+  /** The vCPU's. */
+  readonly id: number;
+  readonly address: bigint;
 }
 
 /** Bytes of the largest ring that the host's KVM makes; 0 where it makes none. */
@@ -42,7 +47,12 @@ export function largestDirtyRing(fd: number): number {
 }
 
 /** Turns rings on, before the first vCPU is made. `size`: bytes of each, a power of two. */
-export function enableDirtyRings(vmFd: number, size = DefaultRingSize): void {
+export function enableDirtyRings(
+  vmFd: number,
+  memory: SharedKvmMemory,
+  vcpus: number,
+  size = DefaultRingSize,
+): SharedDirtyRings {
   const largest = largestDirtyRing(vmFd);
   if (largest === 0) {
     throw new HostError(
@@ -52,27 +62,23 @@ export function enableDirtyRings(vmFd: number, size = DefaultRingSize): void {
   }
   const enable = EnableCap.create({ cap: KvmCapability.DirtyLogRing, args: [BigInt(size)] });
   const result = tryIoctl(vmFd, KvmRequest.EnableCap, enable);
-  if (result >= 0) return;
-  const cause = new LinuxError(`${requestName(KvmRequest.EnableCap)} (KVM_CAP_DIRTY_LOG_RING)`, -result);
-  const message = `KVM makes no dirty rings of ${size} bytes: give a power of two from ${PageSize} to ${largest}`;
-  throw new HostError('InvalidArgument', message, { cause });
+  if (result < 0) {
+    const cause = new LinuxError(`${requestName(KvmRequest.EnableCap)} (KVM_CAP_DIRTY_LOG_RING)`, -result);
+    const message = `KVM makes no dirty rings of ${size} bytes: give a power of two from ${PageSize} to ${largest}`;
+    throw new HostError('InvalidArgument', message, { cause });
+  }
+  const words = FirstPosition + vcpus;
+  return { vmFd, memory, size, positions: new SharedArrayBuffer(words * Int32Array.BYTES_PER_ELEMENT) };
 }
 
-/** Maps the rings of these vCPUs. {@link releaseDirtyRings} unmaps them. */
-export function mapDirtyRings(
-  vmFd: number,
-  vcpuFds: readonly number[],
-  memory: SharedKvmMemory,
-  size = DefaultRingSize,
-): SharedDirtyRings {
+/** Maps the ring of a vCPU. {@link unmapDirtyRing} undoes it. */
+export function mapDirtyRing(shared: SharedDirtyRings, id: number, vcpuFd: number): MappedDirtyRing {
   const offset = VcpuMapPage.DirtyLog * PageSize;
-  const rings = vcpuFds.map((fd) => mmap(size, Prot.ReadWrite, MapFlag.Shared, fd, offset));
-  const words = FirstPosition + rings.length;
-  return { vmFd, memory, size, rings, positions: new SharedArrayBuffer(words * Int32Array.BYTES_PER_ELEMENT) };
+  return { id, address: mmap(shared.size, Prot.ReadWrite, MapFlag.Shared, vcpuFd, offset) };
 }
 
-export function releaseDirtyRings({ rings, size }: SharedDirtyRings): void {
-  for (const address of rings) munmap(address, size);
+export function unmapDirtyRing(shared: SharedDirtyRings, { address }: MappedDirtyRing): void {
+  munmap(address, shared.size);
 }
 
 const LockWord = 0;
@@ -89,32 +95,36 @@ const Entry = {
   OffsetLow: DirtyGfn.offset.offset / Int32Array.BYTES_PER_ELEMENT,
 } as const;
 
-/** The rings of a VM; each thread makes an object of its own. */
+/** Some or all rings of a VM, for one thread: a vCPU's thread has its own, who tracks pages has all. */
 export class DirtyRings {
   readonly #shared: SharedDirtyRings;
-  readonly #rings: readonly Int32Array[];
+  readonly #rings: readonly { readonly entries: Int32Array; readonly positionWord: number }[];
   readonly #positions: Int32Array;
-  readonly #entries: number;
+  /** Entries of each ring. */
+  readonly #length: number;
   readonly #written: WrittenPages;
   /** Page of the RAM mapping where each slot of RAM starts. */
   readonly #firstPages: readonly number[];
 
-  constructor(shared: SharedDirtyRings) {
-    const { memory, rings, size } = shared;
+  constructor(shared: SharedDirtyRings, rings: readonly MappedDirtyRing[]) {
+    const { memory, size } = shared;
     this.#shared = shared;
-    this.#rings = rings.map((address) => new Int32Array(viewOf(address, size)));
+    this.#rings = rings.map(({ id, address }) => ({
+      entries: new Int32Array(viewOf(address, size)),
+      positionWord: FirstPosition + id,
+    }));
     this.#positions = new Int32Array(shared.positions);
-    this.#entries = size / DirtyGfn.size;
+    this.#length = size / DirtyGfn.size;
     this.#written = new WrittenPages(memory.written);
     this.#firstPages = memory.ranges.map(({ address }) => Number(address - memory.address) / PageSize);
   }
 
-  /** Notes what all rings have and makes room in them. From any thread. */
+  /** Notes what the rings have and makes room in them. From any thread. */
   harvest(): void {
     this.#lock();
     try {
       let harvested = 0;
-      this.#rings.forEach((ring, index) => (harvested += this.#harvestRing(ring, FirstPosition + index)));
+      for (const { entries, positionWord } of this.#rings) harvested += this.#harvestRing(entries, positionWord);
       if (harvested > 0) this.#reset();
     } finally {
       this.#unlock();
@@ -124,13 +134,13 @@ export class DirtyRings {
   #harvestRing(ring: Int32Array, positionWord: number): number {
     let position = this.#positions[positionWord]!;
     let harvested = 0;
-    while (harvested < this.#entries) {
+    while (harvested < this.#length) {
       const entry = position * Entry.Words;
       if (Atomics.load(ring, entry + Entry.Flags) !== DirtyGfnFlag.Dirty) break;
       const firstPage = this.#firstPages[ring[entry + Entry.Slot]! & SlotNumberMask];
       if (firstPage !== undefined) this.#written.markPage(firstPage + (ring[entry + Entry.OffsetLow]! >>> 0));
       Atomics.store(ring, entry + Entry.Flags, DirtyGfnFlag.Dirty | DirtyGfnFlag.Reset);
-      position = (position + 1) % this.#entries;
+      position = (position + 1) % this.#length;
       harvested++;
     }
     this.#positions[positionWord] = position;
@@ -157,15 +167,15 @@ export class DirtyRings {
   }
 }
 
-/** The rings behind the interface that they share with the dirty log. */
+/** All rings of a VM behind the interface that they share with the dirty log. */
 export class DirtyRingTracker implements DirtyTracker {
   readonly #rings: DirtyRings;
   readonly #slots: MemorySlots;
   readonly #memory: SharedKvmMemory;
   readonly #written: WrittenPages;
 
-  constructor(shared: SharedDirtyRings, slots: MemorySlots) {
-    this.#rings = new DirtyRings(shared);
+  constructor(shared: SharedDirtyRings, rings: readonly MappedDirtyRing[], slots: MemorySlots) {
+    this.#rings = new DirtyRings(shared, rings);
     this.#slots = slots;
     this.#memory = shared.memory;
     this.#written = new WrittenPages(shared.memory.written);

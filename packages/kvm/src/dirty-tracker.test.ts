@@ -9,9 +9,10 @@ import {
   DirtyRingTracker,
   enableDirtyRings,
   largestDirtyRing,
-  mapDirtyRings,
-  releaseDirtyRings,
+  mapDirtyRing,
+  type MappedDirtyRing,
   type SharedDirtyRings,
+  unmapDirtyRing,
 } from './dirty-ring.ts';
 import type { DirtyTracker } from './dirty-tracker.ts';
 import { KvmSystem } from './system.ts';
@@ -83,24 +84,35 @@ test('a dirty log of more pages than a word of the bitmap has', { skip: noKvm() 
 });
 
 describe('dirty rings', { skip: noRings() }, () => {
-  function withRings(size: number, use: (guest: TinyGuest, rings: SharedDirtyRings) => void): void {
-    using guest = new TinyGuest(MemorySize, { beforeVcpu: (vm) => enableDirtyRings(vm, size) });
-    const rings = mapDirtyRings(guest.vm, [guest.vcpu], guest.memory.shared, size);
+  interface Ringed {
+    readonly guest: TinyGuest;
+    readonly shared: SharedDirtyRings;
+    readonly ring: MappedDirtyRing;
+  }
+
+  function withRings(size: number, use: (ringed: Ringed) => void): void {
+    let shared: SharedDirtyRings;
+    using guest = new TinyGuest(MemorySize, {
+      beforeVcpu: (vm, memory) => void (shared = enableDirtyRings(vm, memory, 1, size)),
+    });
+    const ring = mapDirtyRing(shared!, 0, guest.vcpu);
     try {
-      use(guest, rings);
+      use({ guest, shared: shared!, ring });
     } finally {
-      releaseDirtyRings(rings);
+      unmapDirtyRing(shared!, ring);
     }
   }
 
   test('report the pages that the guest and devices wrote', () => {
-    withRings(64 * 1024, (guest, rings) => checkTracking(guest, new DirtyRingTracker(rings, guest.slots)));
+    withRings(64 * 1024, ({ guest, shared, ring }) => {
+      checkTracking(guest, new DirtyRingTracker(shared, [ring], guest.slots));
+    });
   });
 
   test('a ring that is full is harvested by the vCPU’s thread, and nothing is lost', (context) => {
-    withRings(SmallRing, (guest, shared) => {
-      const tracker = new DirtyRingTracker(shared, guest.slots);
-      const rings = new DirtyRings(shared);
+    withRings(SmallRing, ({ guest, shared, ring }) => {
+      const tracker = new DirtyRingTracker(shared, [ring], guest.slots);
+      const rings = new DirtyRings(shared, [ring]);
       let full = 0;
       tracker.start();
       guest.runToHalt([...Code.touchPages(0x20_0000, 3000), ...Code.halt], (reason) => {
@@ -120,7 +132,7 @@ describe('dirty rings', { skip: noRings() }, () => {
 
   test('a size that KVM refuses is named', () => {
     using guest = new TinyGuest(MemorySize);
-    assert.throws(() => enableDirtyRings(guest.vm, 5000), {
+    assert.throws(() => enableDirtyRings(guest.vm, guest.memory.shared, 1, 5000), {
       code: 'InvalidArgument',
       message: /5000 bytes.*power of two/,
     });

@@ -9,7 +9,7 @@ import { RunOffset } from '../api/run-layout.ts';
 import { Regs, Sregs } from '../api/state-layouts.ts';
 import { viewOfBytes } from '../api/struct.ts';
 import { KvmGuestMemory } from '../guest-memory.ts';
-import { allocateRam, releaseRam } from '../host-memory.ts';
+import { allocateRam, releaseRam, type SharedKvmMemory } from '../host-memory.ts';
 import { close, MapFlag, mmap, munmap, Prot, viewOf } from '../linux/libc.ts';
 import { MemorySlots } from '../memory-slots.ts';
 import { KvmSystem } from '../system.ts';
@@ -48,7 +48,7 @@ const data = { ...flat, selector: 16, type: 0x3 };
 
 export interface TinyGuestOptions {
   /** Runs before the vCPU is made. */
-  readonly beforeVcpu?: (vm: number) => void;
+  readonly beforeVcpu?: (vm: number, memory: SharedKvmMemory) => void;
 }
 
 export class TinyGuest {
@@ -67,7 +67,7 @@ export class TinyGuest {
     const identityMap = new Uint8Array(BigUint64Array.of(BigInt(RealModePages.IdentityMap)).buffer);
     kvmIoctl(this.vm, KvmRequest.SetIdentityMapAddr, identityMap);
     kvmIoctl(this.vm, KvmRequest.SetTssAddr, RealModePages.Tss);
-    beforeVcpu?.(this.vm);
+    beforeVcpu?.(this.vm, this.memory.shared);
     this.vcpu = kvmIoctl(this.vm, KvmRequest.CreateVcpu, 0);
     this.#runAddress = mmap(this.system.vcpuMapSize, Prot.ReadWrite, MapFlag.Shared, this.vcpu);
     this.run = new DataView(viewOf(this.#runAddress, this.system.vcpuMapSize));
