@@ -27,6 +27,7 @@ export const Leaf = {
   Topology: 0xb,
   ExtendedState: 0xd,
   Sgx: 0x12,
+  IntelPt: 0x14,
   TscFrequency: 0x15,
   ProcessorFrequency: 0x16,
   /** Intel: the topology leaf with more levels. */

@@ -1,0 +1,83 @@
+/** A portable CPU model under KVM: the same table that the wasm engine answers CPUID from. */
+import { HostError } from '@lodger/vmm/errors/host-error.js';
+import type { CpuFeatureName } from '@lodger/vmm/x86/cpu-features.js';
+import { ClaimNames, Leaf } from '@lodger/vmm/x86/cpu-features.js';
+import type { CpuChoice, PortableModel, PortableModelName } from '@lodger/vmm/x86/cpu-models.js';
+import { PortableModels, reducedModel } from '@lodger/vmm/x86/cpu-models.js';
+import type { CpuidEntry } from '@lodger/vmm/x86/cpuid.js';
+import { cpuidTable } from '@lodger/vmm/x86/cpuid.js';
+import type { Place } from '@lodger/vmm/x86/cpu-topology.js';
+import { ClockFeatures, kvmCpuid } from '@lodger/vmm/x86/kvm-interface.js';
+import { findEntry, hasFeature } from './cpuid.ts';
+
+/**
+ * Features that need nothing of the processor: the hypervisor's own (topology leaves), those which KVM emulates
+ * everywhere although older ones do not list them, and MMXEXT, which is a part of SSE that Intel has no bit for.
+ */
+const Emulated: readonly CpuFeatureName[] = [
+  'hypervisor', 'topoext', 'x2apic', 'tsc_adjust', 'arat', 'mmxext',
+]; // prettier-ignore
+
+/** What of KVM a model depends on. */
+export interface KvmOffer {
+  /** KVM_GET_SUPPORTED_CPUID. */
+  readonly supported: readonly CpuidEntry[];
+  /** KVM_CAP_TSC_DEADLINE_TIMER: KVM emulates it, and older ones do not list it. */
+  readonly tscDeadline: boolean;
+  /** The guest's TSC counts at the model's frequency, wherever the guest goes. */
+  readonly tscAtModelFrequency: boolean;
+}
+
+function offers({ supported, tscDeadline, tscAtModelFrequency }: KvmOffer, name: CpuFeatureName): boolean {
+  if (Emulated.includes(name)) return true;
+  if (name === 'tsc_deadline_timer') return tscDeadline || hasFeature(supported, name);
+  if (name === 'invtsc' && !tscAtModelFrequency) return false;
+  return hasFeature(supported, name);
+}
+
+/** Features of the model that KVM does not offer, in the order of the feature words. */
+export function missingFeatures(model: PortableModel, offer: KvmOffer): CpuFeatureName[] {
+  return [...model.features].filter((name) => !offers(offer, name));
+}
+
+/** A model as a guest is shown it on this host. */
+export interface ShownModel {
+  readonly model: PortableModel;
+  /** What to ask of another host, or of the wasm engine, to be shown the same. */
+  readonly choice: CpuChoice;
+}
+
+/**
+ * The model, but for what the user takes away and for the claims that KVM does not offer.
+ *
+ * @throws HostError InvalidArgument that names the features which are missing
+ */
+export function shownModel(choice: CpuChoice & { model: PortableModelName }, offer: KvmOffer): ShownModel {
+  const wanted = reducedModel(PortableModels[choice.model], choice.without);
+  const missing = missingFeatures(wanted, offer);
+  const needed = missing.filter((name) => !ClaimNames.includes(name));
+  if (needed.length > 0) throw new HostError('InvalidArgument', cannotGive(choice.model, needed, offer));
+  const claims = missing.filter((name) => ClaimNames.includes(name));
+  return {
+    model: reducedModel(wanted, claims),
+    choice: { model: choice.model, without: [...choice.without, ...claims] },
+  };
+}
+
+function cannotGive(name: PortableModelName, needed: readonly CpuFeatureName[], offer: KvmOffer): string {
+  const smaller = Object.values(PortableModels).filter(
+    (model) => model.name !== name && missingFeatures(model, offer).every((feature) => ClaimNames.includes(feature)),
+  );
+  const instead = smaller[0]?.name ?? 'host';
+  return `the CPU model ${name} needs ${needed.join(' ')}, which this host's KVM does not offer: use --cpu ${instead}`;
+}
+
+/** KVM_SET_CPUID2's entries of one vCPU. OSXSAVE and the APIC's bit follow the guest's registers by KVM's hand. */
+export function portableCpuid(model: PortableModel, place: Place, supported: readonly CpuidEntry[]): CpuidEntry[] {
+  const context = { ...place, osxsave: false, apicEnabled: true, xcr0: 1n };
+  const paravirtual = ClockFeatures & (findEntry(supported, Leaf.HypervisorFeatures)?.eax ?? 0);
+  const hypervisor = [Leaf.Hypervisor, Leaf.HypervisorFeatures].map((leaf) => {
+    return { leaf, subleaf: undefined, ...kvmCpuid(leaf, paravirtual)! };
+  });
+  return [...cpuidTable(model, context), ...hypervisor];
+}
