@@ -6,7 +6,7 @@ import type { WasmEngineVm } from '@lodger/vmm/engine/wasm/engine.js';
 import { Machine } from '@lodger/vmm/machine/machine.js';
 import type { MachineBoot } from '@lodger/vmm/machine/machine.js';
 import { createByteRing } from '#lodger/threads/byte-ring.js';
-import { compileOptimized } from '#lodger/threads/engine-choice.js';
+import { compileOptimized } from '#lodger/threads/engines/compile-optimized.js';
 import { hostClock } from '#lodger/threads/host-clock.js';
 
 const clock = hostClock();
@@ -37,7 +37,7 @@ export function runMachine(vm: WasmEngineVm, boot: MachineBoot, onLine: (line: s
       interactive: false,
       window: undefined,
     },
-    host: { service() {}, sleep: (milliseconds) => vm.sleep(milliseconds) },
+    host: { service() {}, serviceDeadline: () => Infinity, sleep: (milliseconds) => vm.sleep(milliseconds) },
   });
   machine.boot(boot);
   return machine.run().kind;

@@ -23,7 +23,7 @@ export interface InstructionCounts {
   /** The integer loop, if the guest has it. */
   readonly integer: Stretch | undefined;
   /** At the end. */
-  readonly engine: EngineStatistics | undefined;
+  readonly engine: WasmStatistics | undefined;
 }
 
 /** This process up to now. */
@@ -33,8 +33,15 @@ interface Mark {
   readonly wall: number;
 }
 
+type WasmStatistics = Extract<EngineStatistics, { engine: 'wasm' }>;
+
+async function statisticsOf(vm: VirtualMachine): Promise<WasmStatistics | undefined> {
+  const statistics = await vm.statistics();
+  return statistics?.engine === 'wasm' ? statistics : undefined;
+}
+
 async function mark(vm: VirtualMachine): Promise<Mark> {
-  const instructions = (await vm.statistics())?.instructions ?? 0;
+  const instructions = (await statisticsOf(vm))?.instructions ?? 0;
   const { user, system } = process.cpuUsage();
   return { instructions, cpu: (user + system) / 1e6, wall: performance.now() / 1000 };
 }
@@ -67,7 +74,7 @@ async function count(kernel: string, initrd: string, mebibytes: number): Promise
   const end = await vm.exited;
   if (end.exitCode !== 0) throw new Error(end.message);
   const { cpu, wall } = started;
-  return { startUp: { cpu, wall }, boot: between(started, booted), integer, engine: await vm.statistics() };
+  return { startUp: { cpu, wall }, boot: between(started, booted), integer, engine: await statisticsOf(vm) };
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

@@ -1,7 +1,7 @@
 /** The public door of the `lodger` library. */
 export { VirtualMachine } from './vm/virtual-machine.ts';
 export type { MachineEnd } from './vm/virtual-machine.ts';
-export type { EngineStatistics } from './threads/engine-choice.ts';
+export type { EngineStatistics, ExitCounts } from './threads/engine-choice.ts';
 export type { DiskOptions, EngineChoice, VirtualMachineOptions } from './vm/options.ts';
 export type { GuestConsole, WaitForOptions } from './vm/guest-console.ts';
 export { HostError, HostErrorCode } from '@lodger/vmm/errors/host-error.js';

@@ -35,6 +35,11 @@ export class ConsoleOutput {
     if (this.#length === BufferSize) this.flush();
   }
 
+  /** When {@link flushIfDue} has something to do, or Infinity. */
+  get deadline(): number {
+    return this.#length > 0 ? this.#due : Infinity;
+  }
+
   flushIfDue(): void {
     if (this.#length > 0 && this.#clock.now() >= this.#due) this.flush();
   }

@@ -1,15 +1,15 @@
 /** A machine in its worker thread: made from what the main thread sent, and served between the turns of its vCPUs. */
-import { FutexDoorbell } from '@lodger/vmm/devices/virtio/doorbell.js';
-import { SharedQueueRunner } from '@lodger/vmm/devices/virtio/shared-queue-runner.js';
 import type { EndReason } from '@lodger/vmm/machine/end-reason.js';
 import { Machine } from '@lodger/vmm/machine/machine.js';
+import type { Clock } from '@lodger/vmm/time/clock.js';
 import { decompress } from '../images/decompress.ts';
 import { ByteRing } from './byte-ring.ts';
 import { ConsoleOutput } from './console-output.ts';
 import { ControlBlock, Request } from './control-block.ts';
-import { createThreadVm } from './engine-choice.ts';
-import type { ThreadVm } from './engine-choice.ts';
+import type { EngineThreads, ThreadVm } from './engine-choice.ts';
 import { hostClock } from './host-clock.ts';
+import { setUpIo } from './io-machine.ts';
+import type { IoSetup } from './io-machine.ts';
 import type { MachineMessage, MachineWorkerData } from './messages.ts';
 
 export class MachineService {
@@ -21,7 +21,7 @@ export class MachineService {
   readonly #vm: ThreadVm;
   readonly #machine: Machine;
 
-  constructor(data: MachineWorkerData, post: (message: MachineMessage) => void) {
+  constructor(engine: EngineThreads, data: MachineWorkerData, post: (message: MachineMessage) => void) {
     this.#data = data;
     this.#post = post;
     this.#control = new ControlBlock(data.control);
@@ -31,22 +31,50 @@ export class MachineService {
       announce: () => this.#control.announceOutput() && post({ kind: 'output' }),
       abandoned: () => this.#control.isAsked(Request.Stop),
     });
-    this.#vm = createThreadVm(data.engine, { memorySize: data.memorySize, vcpus: data.cpus, clock });
-    const ioDoorbell = new FutexDoorbell(data.ioDoorbell);
-    const { columns, rows } = this.#control.window;
-    this.#machine = new Machine({
-      vm: this.#vm,
+    this.#vm = engine.createVm({
+      memorySize: data.memorySize,
       vcpus: data.cpus,
       clock,
+      backing: data.memoryBacking,
+      irqchip: data.irqchip,
+    });
+    // Who serves the virtio queues: the main thread starts these workers (IoThread) when it hears of the VM.
+    let io: IoSetup;
+    try {
+      io = setUpIo(data.disks, this.#vm.vm.events);
+      this.#machine = this.#createMachine(clock, io);
+    } catch (error) {
+      // No other thread knows of the VM.
+      this.#vm.vm.close();
+      throw error;
+    }
+    post({ kind: 'created', shared: this.#vm.shared, io: io.workers });
+  }
+
+  #createMachine(clock: Clock, { disks, consolePort, rngRunner }: IoSetup): Machine {
+    const data = this.#data;
+    const { columns, rows } = this.#control.window;
+    return new Machine({
+      vm: this.#vm.vm,
+      vcpus: data.cpus,
+      mailboxes: data.mailboxes,
+      clock,
       entropy: (target) => void crypto.getRandomValues(target),
-      disks: data.disks.map((disk) => ({ geometry: disk, runner: new SharedQueueRunner(disk.queues, ioDoorbell) })),
+      disks,
+      consolePort,
+      rngRunner,
       console: {
         output: (byte) => this.#output.put(byte),
         input: this.#input,
         interactive: data.interactive,
         window: columns > 0 ? { columns, rows } : undefined,
       },
-      host: { service: () => this.#serve(), sleep: (milliseconds) => this.#sleep(milliseconds) },
+      host: {
+        service: () => this.#serve(),
+        serviceDeadline: () => this.#output.deadline,
+        sleep: (milliseconds) => this.#sleep(milliseconds),
+        deferAttention: () => this.#vm.deferAttention?.(),
+      },
     });
   }
 
@@ -63,11 +91,11 @@ export class MachineService {
       linuxCommandLine,
       commandLine,
     });
-    this.#post({ kind: 'running', shared: this.#vm.shared });
+    this.#post({ kind: 'running' });
     const end = this.#machine.run();
-    this.#post({ kind: 'statistics', statistics: this.#vm.statistics() });
+    this.#postStatistics();
     this.#output.flush();
-    // Devices let go of guest memory before it goes away.
+    // vCPUs and devices let go of guest memory before it goes away.
     this.#machine.pause();
     return end;
   }
@@ -87,7 +115,7 @@ export class MachineService {
       this.#machine.end({ kind: 'stopped' });
       return;
     }
-    if (requests & Request.Statistics) this.#post({ kind: 'statistics', statistics: this.#vm.statistics() });
+    if (requests & Request.Statistics) this.#postStatistics();
     if (requests & Request.PowerButton) this.#machine.pressPowerButton();
     if (requests & Request.Resize) {
       const { columns, rows } = this.#control.window;
@@ -109,7 +137,12 @@ export class MachineService {
       if (requests & ~Request.Pause & ~Request.Resume) this.#obey(requests & ~Request.Pause);
       if (requests & (Request.Resume | Request.Stop)) break;
     }
+    this.#vm.stoodStill?.();
     this.#machine.resume();
+  }
+
+  #postStatistics(): void {
+    this.#post({ kind: 'statistics', statistics: this.#vm.statistics(this.#machine.exitCounts()) });
   }
 
   #sleep(milliseconds: number): void {

@@ -1,23 +1,28 @@
 /**
  * The machine's worker: one boot of one machine, from start to end, in one thread that never returns to its event loop.
- * The main thread speaks to it through shared memory (control-block.ts), it answers with messages.
+ * It has the board, and runs the first vCPU (kvm) or all of them (wasm). The main thread speaks to it through shared
+ * memory (control-block.ts), it answers with messages.
  */
 import { parentPort, workerData } from 'node:worker_threads';
-import { endOfError } from '@lodger/vmm/machine/end-reason.js';
 import type { EndReason } from '@lodger/vmm/machine/end-reason.js';
+import { loadEngine } from './engine-choice.ts';
 import { MachineService } from './machine-service.ts';
 import type { MachineMessage, MachineWorkerData } from './messages.ts';
+import { endOfThread } from './thread-end.ts';
+import { machineThreadName, nameThread } from './thread-name.ts';
 
 const port = parentPort!;
 const post = (message: MachineMessage) => port.postMessage(message);
+const data = workerData as MachineWorkerData;
+const name = machineThreadName(data.cpus - data.mailboxes.length);
 
-function runMachine(): EndReason {
+async function runMachine(): Promise<EndReason> {
   try {
-    const service = new MachineService(workerData as MachineWorkerData, post);
-    return service.run();
+    nameThread(name);
+    return new MachineService(await loadEngine(data.engine), data, post).run();
   } catch (error) {
-    return endOfError(error);
+    return endOfThread(name, error);
   }
 }
 
-post({ kind: 'ended', reason: runMachine() });
+post({ kind: 'ended', reason: await runMachine() });

@@ -1,7 +1,8 @@
 /** What threads tell each other by message, and what workers start with. Everything in it is shared memory or small. */
 import type { EndReason } from '@lodger/vmm/machine/end-reason.js';
-import type { EngineStatistics, SharedVm } from './engine-choice.ts';
+import type { EngineStatistics, Irqchip, MemoryBacking, SharedVm } from './engine-choice.ts';
 import type { EngineName } from './engine-name.ts';
+import type { IoWorkerPlan } from './io-links.ts';
 
 /** Kernel and initrd. Each array has a buffer of its own, which moves to the worker. */
 export interface BootFiles {
@@ -16,7 +17,11 @@ export interface BootFiles {
 export interface MachineWorkerData {
   readonly engine: EngineName;
   readonly memorySize: number;
+  readonly memoryBacking: MemoryBacking | undefined;
+  readonly irqchip: Irqchip | undefined;
   readonly cpus: number;
+  /** Of the vCPUs with threads of their own: 1, 2, … or none. */
+  readonly mailboxes: readonly SharedArrayBuffer[];
   /** The defaults, then what the user appended. */
   readonly linuxCommandLine: string;
   /** Only what the user appended: for kernels that are not Linux. */
@@ -28,11 +33,9 @@ export interface MachineWorkerData {
   readonly consoleOutput: SharedArrayBuffer;
   readonly consoleInput: SharedArrayBuffer;
   readonly disks: readonly DiskLink[];
-  /** Rung for the I/O worker. */
-  readonly ioDoorbell: SharedArrayBuffer;
 }
 
-/** One disk, as both workers see it. */
+/** One disk, for the worker that serves it and for the board. */
 export interface DiskLink {
   /** Valid on every thread of the process. */
   readonly descriptor: number;
@@ -40,13 +43,13 @@ export interface DiskLink {
   readonly readOnly: boolean;
   /** What the guest reads with GET_ID. */
   readonly serial: string;
-  /** Shared by the two halves of the virtio device. */
-  readonly queues: SharedArrayBuffer;
 }
 
 export type MachineMessage =
+  /** The VM is there: other threads can use it. The I/O workers (io-thread.ts) are to be started. */
+  | { readonly kind: 'created'; readonly shared: SharedVm; readonly io: readonly IoWorkerPlan[] }
   /** The vCPUs are about to run. */
-  | { readonly kind: 'running'; readonly shared: SharedVm }
+  | { readonly kind: 'running' }
   | { readonly kind: 'output' }
   | { readonly kind: 'input-room' }
   | { readonly kind: 'paused' }
@@ -55,11 +58,12 @@ export type MachineMessage =
   /** The worker's last message. */
   | { readonly kind: 'ended'; readonly reason: EndReason };
 
-/** `workerData` of the I/O worker. */
-export interface IoWorkerData {
+/** `workerData` of the worker of a vCPU with a thread of its own. */
+export interface VcpuWorkerData {
   readonly shared: SharedVm;
-  readonly disks: readonly DiskLink[];
-  readonly doorbell: SharedArrayBuffer;
-  /** Word 0 is 1 when the worker is to end. */
-  readonly stop: Int32Array;
+  readonly id: number;
+  readonly mailbox: SharedArrayBuffer;
 }
+
+/** The last message of such a worker: it ended because it was told to. */
+export const VcpuEnded = 'ended';

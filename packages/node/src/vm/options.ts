@@ -18,6 +18,18 @@ export interface VirtualMachineOptions {
   readonly append?: string;
   /** Guest memory: '256M', '1G' or bytes. Default: 256M. */
   readonly memory?: string | number;
+  /** Takes all guest memory from the host when the machine is made (kvm only). Default: false, page by page as it is used. */
+  readonly prefault?: boolean;
+  /**
+   * Huge pages for guest memory (kvm only): `transparent` asks the kernel for them, `hugetlb` takes them from the pool that
+   * the host has reserved (vm.nr_hugepages). Default: the host's own policy.
+   */
+  readonly hugePages?: 'transparent' | 'hugetlb';
+  /**
+   * Who has the PICs, the IOAPIC and the PIT (kvm only): the kernel, or Lodger (`split`); local APICs are the kernel's.
+   * Default: 'kernel'.
+   */
+  readonly irqchip?: 'kernel' | 'split';
   /** Processors of the guest. Default: 1. */
   readonly cpus?: number;
   readonly disks?: readonly DiskOptions[];

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { resolve } from 'node:path';
 import { HostError } from '@lodger/vmm/errors/host-error.js';
-import { SharedQueueBytes } from '@lodger/vmm/devices/virtio/shared-queue-runner.js';
+import { createMailbox } from '@lodger/vmm/machine/exit-mailbox.js';
 import { PageSize } from '@lodger/vmm/memory/address.js';
 import { openDiskImage } from '../disks/disk-image.ts';
 import type { DiskImage } from '../disks/disk-image.ts';
@@ -10,7 +10,7 @@ import { ensureGuestImage, loadInitrdFile, loadKernelFile } from '../images/inde
 import { chooseEngine } from '../host/choose-engine.ts';
 import type { EngineDecision } from '../host/choose-engine.ts';
 import { loadEngine } from '../threads/engine-choice.ts';
-import type { EngineLimits } from '../threads/engine-choice.ts';
+import type { EngineLimits, EngineThreads } from '../threads/engine-choice.ts';
 import type { BootFiles, DiskLink, MachineWorkerData } from '../threads/messages.ts';
 import { linuxCommandLine } from './command-line.ts';
 import type { VirtualMachineOptions } from './options.ts';
@@ -23,13 +23,16 @@ const SmallestMemory = 2 * 1024 * 1024;
 /** What the machine's worker starts with, but for what each boot brings. */
 export type FixedWorkerData = Omit<
   MachineWorkerData,
-  'boot' | 'control' | 'consoleOutput' | 'consoleInput' | 'disks' | 'ioDoorbell'
+  'boot' | 'mailboxes' | 'control' | 'consoleOutput' | 'consoleInput' | 'disks'
 >;
 
 export interface PreparedMachine {
+  readonly engine: EngineThreads;
   readonly fixed: FixedWorkerData;
   /** Reads kernel and initrd, anew for each boot: they are large and handed over. */
   readonly loadBootFiles: () => Promise<BootFiles>;
+  /** Of the vCPUs that have threads of their own, for one boot. */
+  readonly createMailboxes: () => SharedArrayBuffer[];
   readonly disks: readonly DiskImage[];
   readonly timeout: number | undefined;
   readonly window: VirtualMachineOptions['window'];
@@ -38,8 +41,8 @@ export interface PreparedMachine {
 /** @throws HostError */
 export async function prepare(options: VirtualMachineOptions): Promise<PreparedMachine> {
   const decision = await chooseEngine(options.engine);
-  const { engine } = decision;
-  const limits = (await loadEngine(engine)).limits();
+  const engine = await loadEngine(decision.engine);
+  const limits = engine.limits();
   const memorySize = checkedMemory(options.memory ?? DefaultMemory, limits, decision);
   const cpus = checkedCpus(options.cpus ?? 1, limits, decision);
   checkTimeout(options.timeout);
@@ -48,9 +51,12 @@ export async function prepare(options: VirtualMachineOptions): Promise<PreparedM
     const paths = await bootPaths(options);
     let first: BootFiles | undefined = await readBootFiles(paths);
     return {
+      engine,
       fixed: {
-        engine,
+        engine: decision.engine,
         memorySize,
+        memoryBacking: { prefault: options.prefault, hugePages: options.hugePages },
+        irqchip: options.irqchip,
         cpus,
         linuxCommandLine: linuxCommandLine(options),
         commandLine: options.append ?? '',
@@ -61,6 +67,7 @@ export async function prepare(options: VirtualMachineOptions): Promise<PreparedM
         first = undefined;
         return files;
       },
+      createMailboxes: () => Array.from({ length: engine.vcpuThreads ? cpus - 1 : 0 }, createMailbox),
       disks,
       timeout: options.timeout,
       window: options.window,
@@ -71,14 +78,13 @@ export async function prepare(options: VirtualMachineOptions): Promise<PreparedM
   }
 }
 
-/** The links of one boot: fresh shared memory for the queues of every disk. */
+/** The disks of one boot. */
 export function diskLinks(disks: readonly DiskImage[]): DiskLink[] {
   return disks.map(({ path, descriptor, size, readOnly }) => ({
     descriptor,
     size,
     readOnly,
     serial: serialOf(path),
-    queues: new SharedArrayBuffer(SharedQueueBytes),
   }));
 }
 

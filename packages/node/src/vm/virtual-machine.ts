@@ -177,11 +177,12 @@ export class VirtualMachine implements AsyncDisposable {
       const boot = await this.#prepared.loadBootFiles();
       if (this.#hostReason) return this.#hostReason;
       this.#threads = new MachineThreads(
+        this.#prepared.engine,
         {
           ...this.#prepared.fixed,
           boot,
+          mailboxes: this.#prepared.createMailboxes(),
           disks: diskLinks(this.#prepared.disks),
-          ioDoorbell: new SharedArrayBuffer(4),
           control: this.#control.buffer,
           consoleOutput: this.#output.buffer,
           consoleInput: this.#input.buffer,
