@@ -4,4 +4,8 @@ import { kvmSkips, kvmUnderTest, whyNoKvm } from './kvm-under-test.ts';
 
 const reason = whyNoKvm();
 if (reason !== undefined) test('the kvm engine', { skip: reason }, () => {});
-else runContract('kvm engine', () => kvmUnderTest({ irqchip: 'kernel' }), { skip: kvmSkips() });
+else {
+  const skip = kvmSkips();
+  runContract('kvm engine', () => kvmUnderTest({ irqchip: 'kernel' }), { skip });
+  runContract('kvm engine, split interrupt controllers', () => kvmUnderTest({ irqchip: 'split' }), { skip });
+}

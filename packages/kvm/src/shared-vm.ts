@@ -4,12 +4,16 @@
  * File descriptors and mappings belong to the process, not to a thread: they stay until {@link releaseKvm}.
  */
 import type { Clock } from '@lodger/vmm/time/clock.js';
+import { DirtyRings, unmapDirtyRing } from './dirty-ring.ts';
+import type { MappedDirtyRing, SharedDirtyRings } from './dirty-ring.ts';
 import { KvmGuestMemory } from './guest-memory.ts';
 import { releaseRam } from './host-memory.ts';
 import type { SharedKvmMemory } from './host-memory.ts';
+import { EndedInterrupts } from './irqchip/ended-interrupts.ts';
 import { VcpuWords } from './kick.ts';
 import { close, munmap, viewOf } from './linux/libc.ts';
 import { KvmVcpu } from './vcpu.ts';
+import type { VcpuHelper } from './vcpu.ts';
 
 export interface SharedKvmVm {
   readonly engine: 'kvm';
@@ -20,8 +24,12 @@ export interface SharedKvmVm {
   /** Of the vCPUs: kick.ts. */
   readonly words: Int32Array;
   readonly vcpus: readonly SharedKvmVcpu[];
+  /** Where written pages are tracked with rings. */
+  readonly dirtyRings?: SharedDirtyRings | undefined;
   /** Event file descriptors: events/event-wiring.ts. */
   readonly events: readonly number[];
+  /** irqchip/ended-interrupts.ts. */
+  readonly endedInterrupts: Int32Array;
   /** Bytes of a vCPU's mapping. */
   readonly runSize: number;
   /** Word 0 is 1 when {@link releaseKvm} has run. */
@@ -33,6 +41,7 @@ export interface SharedKvmVcpu {
   readonly fd: number;
   /** Where its file is mapped. */
   readonly run: bigint;
+  readonly dirtyRing?: MappedDirtyRing | undefined;
 }
 
 export function attachKvmMemory(shared: SharedKvmVm): KvmGuestMemory {
@@ -48,16 +57,31 @@ export function attachKvmMemory(shared: SharedKvmVm): KvmGuestMemory {
  *     vcpu.leaveThread();
  */
 export function attachKvmVcpu(shared: SharedKvmVm, id: number, clock: Clock): KvmVcpu {
-  const { fd, run } = sharedVcpu(shared, id);
-  const page = viewOf(run, shared.runSize);
+  const { fd, run, dirtyRing } = sharedVcpu(shared, id);
   return new KvmVcpu({
     id,
     fd,
-    run: page,
+    run: viewOf(run, shared.runSize),
     words: new VcpuWords(shared.words, id),
     memory: attachKvmMemory(shared),
     clock,
+    helper: remoteHelper(shared),
+    dirtyRing: shared.dirtyRings && dirtyRing && new DirtyRings(shared.dirtyRings, [dirtyRing]),
   });
+}
+
+/** The machine's thread has the controllers; it hears of ended interrupts when it leaves KVM_RUN. */
+function remoteHelper(shared: SharedKvmVm): VcpuHelper {
+  const ended = new EndedInterrupts(shared.endedInterrupts);
+  const machine = new VcpuWords(shared.words, 0);
+  return {
+    beforeRun() {},
+    answer: () => false,
+    endOfInterrupt(vector) {
+      ended.add(vector);
+      machine.kick();
+    },
+  };
 }
 
 /** Gets a vCPU out of guest code, or out of its next `run()`: from any thread. */
@@ -68,8 +92,9 @@ export function kickKvm(shared: SharedKvmVm, id: number): void {
 /** Gives back everything that the process has of a VM. Every thread must be done with it. Only the first call counts. */
 export function releaseKvm(shared: SharedKvmVm): void {
   if (Atomics.exchange(shared.released, 0, 1) !== 0) return;
-  for (const { fd, run } of shared.vcpus) {
+  for (const { fd, run, dirtyRing } of shared.vcpus) {
     munmap(run, shared.runSize);
+    if (shared.dirtyRings && dirtyRing) unmapDirtyRing(shared.dirtyRings, dirtyRing);
     close(fd);
   }
   for (const event of shared.events) close(event);

@@ -46,6 +46,7 @@ export interface SystemOptions {
 export class KvmSystem {
   readonly path: string;
   readonly fd: number;
+  #closed = false;
 
   private constructor(path: string, fd: number) {
     this.path = path;
@@ -107,7 +108,10 @@ export class KvmSystem {
     throw unavailable(whyNoVm(error), error);
   }
 
+  /** Only the first call counts. */
   close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
     closeSync(this.fd);
   }
 }

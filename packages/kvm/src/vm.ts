@@ -1,25 +1,33 @@
 /** A VM of KVM: guest memory, interrupt controllers and vCPUs. */
 import type { EngineVm, EngineVmConfig, MemorySlot } from '@lodger/vmm/engine/engine.js';
+import type { VcpuExit } from '@lodger/vmm/engine/exit.js';
 import type { VmState } from '@lodger/vmm/engine/state.js';
 import { HostError } from '@lodger/vmm/errors/host-error.js';
 import type { InterruptLine } from '@lodger/vmm/interrupts/interrupt-line.js';
 import type { Clock } from '@lodger/vmm/time/clock.js';
+import type { CpuChoice } from '@lodger/vmm/x86/cpu-models.js';
 import { KvmRequest, kvmIoctl } from './api/requests.ts';
+import type { KvmCpus } from './cpu/configure.ts';
+import { configureCpus } from './cpu/configure.ts';
+import { DirtyLog } from './dirty-log.ts';
+import { DirtyRings, DirtyRingTracker, enableDirtyRings, largestDirtyRing, mapDirtyRing } from './dirty-ring.ts';
+import type { DirtyTracker } from './dirty-tracker.ts';
 import type { KvmEngineOptions } from './engine.ts';
 import { KvmEventWiring } from './events/event-wiring.ts';
 import { KvmGuestMemory } from './guest-memory.ts';
-import { allocateRam } from './host-memory.ts';
+import { allocateRam, releaseRam } from './host-memory.ts';
+import type { SharedKvmMemory } from './host-memory.ts';
+import { EndedInterrupts } from './irqchip/ended-interrupts.ts';
 import { GsiRoutes } from './irqchip/gsi-routes.ts';
 import { KernelIrqchip } from './irqchip/kernel.ts';
 import { KvmMessageSink } from './irqchip/message-sink.ts';
-import type { VmInterrupts } from './irqchip/vm-interrupts.ts';
+import { SplitIrqchip } from './irqchip/split.ts';
 import { createVcpuWords, VcpuWords } from './kick.ts';
-import { MapFlag, mmap, Prot, viewOf } from './linux/libc.ts';
+import { close, MapFlag, mmap, Prot, viewOf } from './linux/libc.ts';
 import { MemorySlots } from './memory-slots.ts';
 import { releaseKvm } from './shared-vm.ts';
 import type { SharedKvmVcpu, SharedKvmVm } from './shared-vm.ts';
 import { KvmSystem } from './system.ts';
-import { setSupportedCpuid } from './vcpu-cpuid.ts';
 import { KvmVcpu } from './vcpu.ts';
 
 /**
@@ -34,47 +42,48 @@ export class KvmVm implements EngineVm {
   readonly msi: KvmMessageSink;
   readonly events: KvmEventWiring;
   readonly haltsInRun = true;
-  /** Interrupt numbers beyond the IOAPIC's pins are for whoever needs some. */
   readonly routes: GsiRoutes;
   readonly fd: number;
-  readonly interrupts: VmInterrupts;
+  readonly interrupts: KernelIrqchip | SplitIrqchip;
   readonly #system: KvmSystem;
+  readonly #config: EngineVmConfig;
   readonly #clock: Clock;
+  readonly #cpus: KvmCpus;
   readonly #vcpus: SharedKvmVcpu[] = [];
   readonly #shared: Omit<SharedKvmVm, 'vcpus' | 'events'>;
   readonly #events: number[] = [];
 
   constructor(config: EngineVmConfig, options: KvmEngineOptions) {
+    this.#config = config;
     this.#clock = config.clock;
     this.#system = KvmSystem.open(options.device);
+    let fd: number | undefined;
+    let ram: SharedKvmMemory | undefined;
     try {
       checkVcpus(this.#system, config.vcpus);
-      this.fd = this.#system.createVm();
+      ram = allocateRam(config.memorySize, options.memory);
+      fd = this.#system.createVm();
+      this.fd = fd;
+      this.#shared = shareable(config, this.#system, fd, ram, options);
+      this.memory = new KvmGuestMemory(ram);
+      this.slots = new MemorySlots(fd, this.memory);
+      setRealModePages(fd);
+      this.routes = new GsiRoutes(fd);
+      this.msi = new KvmMessageSink(fd);
+      this.interrupts = this.#createIrqchip(options);
+      this.events = new KvmEventWiring(fd, this.routes, this.#system, this.#events);
+      this.#cpus = configureCpus(this.#system, fd, config.vcpus, cpuOptions(config, options));
     } catch (error) {
+      if (fd !== undefined) close(fd);
+      if (ram !== undefined) releaseRam(ram);
       this.#system.close();
       throw error;
     }
-    this.#shared = {
-      engine: 'kvm',
-      vmFd: this.fd,
-      memory: allocateRam(config.memorySize, options.memory),
-      attention: new Int32Array(new SharedArrayBuffer(4)),
-      words: createVcpuWords(config.vcpus),
-      runSize: this.#system.vcpuMapSize,
-      released: new Int32Array(new SharedArrayBuffer(4)),
-    };
-    this.memory = new KvmGuestMemory(this.#shared.memory);
-    this.slots = new MemorySlots(this.fd, this.memory);
-    this.routes = new GsiRoutes(this.fd);
-    this.msi = new KvmMessageSink(this.fd);
-    this.events = new KvmEventWiring(this.fd, this.routes, this.#system, this.#events);
-    kvmIoctl(
-      this.fd,
-      KvmRequest.SetIdentityMapAddr,
-      new Uint8Array(BigUint64Array.of(BigInt(RealModePages.IdentityMap)).buffer),
-    );
-    kvmIoctl(this.fd, KvmRequest.SetTssAddr, RealModePages.Tss);
-    this.interrupts = new KernelIrqchip(this.fd, this.routes);
+  }
+
+  /** The processor that the guest sees, as another host or engine would have to be asked for the same. */
+  get cpu(): CpuChoice {
+    return this.#cpus.choice;
   }
 
   /** For other threads. Of the vCPUs and events it has those that have been created. */
@@ -84,10 +93,12 @@ export class KvmVm implements EngineVm {
 
   createVcpu(id: number): KvmVcpu {
     const fd = kvmIoctl(this.fd, KvmRequest.CreateVcpu, id);
-    setSupportedCpuid(this.#system.fd, fd, id);
-    const { runSize, words } = this.#shared;
+    this.#cpus.configureVcpu(fd, id);
+    const { runSize, words, dirtyRings } = this.#shared;
     const run = mmap(runSize, Prot.ReadWrite, MapFlag.Shared, fd);
-    this.#vcpus.push({ id, fd, run });
+    const dirtyRing = dirtyRings && mapDirtyRing(dirtyRings, id, fd);
+    this.#vcpus.push({ id, fd, run, dirtyRing });
+    if (this.#vcpus.length === this.#config.vcpus) this.#system.close();
     return new KvmVcpu({
       id,
       fd,
@@ -95,12 +106,26 @@ export class KvmVm implements EngineVm {
       words: new VcpuWords(words, id),
       memory: this.memory,
       clock: this.#clock,
-      helper: this.interrupts.helper?.(id),
+      helper: this.interrupts.helper(id),
+      dirtyRing: dirtyRing && new DirtyRings(dirtyRings, [dirtyRing]),
     });
+  }
+
+  /** Tells which pages of RAM were written; for the thread that holds the VM, when all vCPUs have been created. */
+  dirtyTracker(): DirtyTracker {
+    const { dirtyRings } = this.#shared;
+    if (!dirtyRings) return new DirtyLog(this.fd, this.slots, this.memory);
+    const rings = this.#vcpus.flatMap(({ dirtyRing }) => dirtyRing ?? []);
+    return new DirtyRingTracker(dirtyRings, rings, this.slots);
   }
 
   interruptLine(gsi: number): InterruptLine {
     return this.interrupts.interruptLine(gsi);
+  }
+
+  /** Answers an exit of a vCPU that has a thread of its own, if it is an access to the engine's own controllers. */
+  answer(exit: VcpuExit): boolean {
+    return this.interrupts.answer(exit);
   }
 
   setMemorySlot(slot: MemorySlot): void {
@@ -129,6 +154,50 @@ export class KvmVm implements EngineVm {
     releaseKvm(this.shared);
     this.slots.release();
   }
+
+  #createIrqchip({ irqchip = 'kernel' }: KvmEngineOptions): KernelIrqchip | SplitIrqchip {
+    const { fd: vmFd, routes, msi: messages } = this;
+    if (irqchip === 'kernel') return new KernelIrqchip(vmFd, routes);
+    if (!this.#system.has('SplitIrqchip')) {
+      throw new HostError(
+        'InvalidArgument',
+        'this host’s KVM has no split interrupt controllers: use those in the kernel',
+      );
+    }
+    const ended = new EndedInterrupts(this.#shared.endedInterrupts);
+    return new SplitIrqchip({ vmFd, routes, messages, clock: this.#clock, ended });
+  }
+}
+
+function shareable(
+  { vcpus }: EngineVmConfig,
+  system: KvmSystem,
+  vmFd: number,
+  memory: SharedKvmMemory,
+  { dirtyRingSize }: KvmEngineOptions,
+) {
+  const hasRings = dirtyRingSize !== undefined && largestDirtyRing(vmFd) > 0;
+  return {
+    engine: 'kvm',
+    vmFd,
+    memory,
+    attention: new Int32Array(new SharedArrayBuffer(4)),
+    words: createVcpuWords(vcpus),
+    dirtyRings: hasRings ? enableDirtyRings(vmFd, memory, vcpus, dirtyRingSize) : undefined,
+    endedInterrupts: new EndedInterrupts().words,
+    runSize: system.vcpuMapSize,
+    released: new Int32Array(new SharedArrayBuffer(4)),
+  } as const;
+}
+
+function setRealModePages(vmFd: number): void {
+  const { IdentityMap, Tss } = RealModePages;
+  kvmIoctl(vmFd, KvmRequest.SetIdentityMapAddr, new Uint8Array(BigUint64Array.of(BigInt(IdentityMap)).buffer));
+  kvmIoctl(vmFd, KvmRequest.SetTssAddr, Tss);
+}
+
+function cpuOptions(config: EngineVmConfig, options: KvmEngineOptions): KvmEngineOptions {
+  return { ...options, cpu: config.cpu ?? options.cpu, tscKhz: config.tscKhz ?? options.tscKhz };
 }
 
 function checkVcpus(system: KvmSystem, vcpus: number): void {

@@ -34,6 +34,14 @@ export class GsiRoutes {
     else this.#routes.set(gsi, targets);
   }
 
+  /** Routes an interrupt to a message; false when it is so already. */
+  setMessage(gsi: number, message: MsiMessage): boolean {
+    const [old] = this.#routes.get(gsi) ?? [];
+    if (old && 'address' in old && old.address === message.address && old.data === message.data) return false;
+    this.set(gsi, message);
+    return true;
+  }
+
   /** Gives the table to KVM: what is raised after this goes by it. */
   apply(): void {
     const entries = [...this.#routes].flatMap(([gsi, targets]) => targets.map((target) => ({ gsi, target })));

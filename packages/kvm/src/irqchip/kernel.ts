@@ -44,6 +44,12 @@ export class KernelIrqchip implements VmInterrupts {
     return this.#lines.source(gsi === Gsi.PitTimer ? PitGsi : gsi);
   }
 
+  answer(): boolean {
+    return false;
+  }
+
+  helper(): undefined {}
+
   nextDeadline(): number {
     return Infinity;
   }

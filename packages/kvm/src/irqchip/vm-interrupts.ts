@@ -1,4 +1,5 @@
 /** What a VM asks of its interrupt controllers, wherever they are. */
+import type { VcpuExit } from '@lodger/vmm/engine/exit.js';
 import type { InterruptLine } from '@lodger/vmm/interrupts/interrupt-line.js';
 import type { VcpuHelper } from '../vcpu.ts';
 
@@ -9,8 +10,10 @@ export interface VmInterrupts {
   readonly kind: IrqchipKind;
   /** A new source on the line of global system interrupt `gsi`. */
   interruptLine(gsi: number): InterruptLine;
+  /** Answers an exit that is an access to the controllers; false when it is somebody else's. */
+  answer(exit: VcpuExit): boolean;
   nextDeadline(): number;
   fireTimers(): void;
-  /** For controllers in user space: what they do for a vCPU between rounds of KVM_RUN. */
-  helper?(vcpu: number): VcpuHelper;
+  /** What is to be done for a vCPU between rounds of KVM_RUN, if anything. */
+  helper(vcpu: number): VcpuHelper | undefined;
 }

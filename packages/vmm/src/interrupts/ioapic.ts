@@ -21,7 +21,7 @@ const MappedRegister = { Select: 0x00, Window: 0x10 } as const;
 const IoApicRegister = { Id: 0x00, Version: 0x01, Arbitration: 0x02, RedirectionTable: 0x10 } as const;
 
 /** 82093AA §3.2.1 "IOAPICID" and §3.2.3 "IOAPICARB". */
-const IoApicId = bitfield(32, { Reserved0: [23, 0], Id: [27, 24], Reserved28: [31, 28] });
+export const IoApicId = bitfield(32, { Reserved0: [23, 0], Id: [27, 24], Reserved28: [31, 28] });
 
 /** 82093AA §3.2.2 "IOAPICVER". */
 const IoApicVersion = bitfield(32, {
@@ -33,7 +33,7 @@ const IoApicVersion = bitfield(32, {
 const VersionValue = IoApicVersion.of({ Version: 0x11, MaximumEntry: IoApicPinCount - 1 });
 
 /** 82093AA §3.2.4 "IOREDTBL": the low half of an entry. */
-const Redirection = bitfield(32, {
+export const Redirection = bitfield(32, {
   Vector: [7, 0],
   DeliveryMode: [10, 8],
   Logical: 11,
@@ -142,21 +142,27 @@ export class IoApic implements BusDevice, Saveable {
     if (Redirection.LevelTriggered.isSet(this.#low[pin]!) && (this.#lines & (1 << pin)) !== 0) this.#service(pin);
   }
 
-  #service(pin: number): void {
+  /** What a pin sends when it is asserted; undefined while it is masked. */
+  message(pin: number): InterruptMessage | undefined {
     const entry = this.#low[pin]!;
-    if (Redirection.Mask.isSet(entry) || Redirection.RemoteIrr.isSet(entry)) return;
+    if (Redirection.Mask.isSet(entry)) return undefined;
     const deliveryMode = Redirection.DeliveryMode.get(entry) as DeliveryMode;
     // 82093AA §3.2.4, "Delivery Mode": NMI, SMI and INIT are edge-triggered whatever the entry says.
     const vectored = deliveryMode === DeliveryMode.Fixed || deliveryMode === DeliveryMode.LowestPriority;
-    const levelTriggered = vectored && Redirection.LevelTriggered.isSet(entry);
-    const taken = this.#deliver({
+    return {
       vector: Redirection.Vector.get(entry),
       deliveryMode,
-      levelTriggered,
+      levelTriggered: vectored && Redirection.LevelTriggered.isSet(entry),
       logical: Redirection.Logical.isSet(entry),
       destination: widenDestination(RedirectionHigh.Destination.get(this.#high[pin]!)),
-    });
-    if (taken && levelTriggered) this.#low[pin] = Redirection.RemoteIrr.set(entry, 1);
+    };
+  }
+
+  #service(pin: number): void {
+    const message = this.message(pin);
+    if (message === undefined || Redirection.RemoteIrr.isSet(this.#low[pin]!)) return;
+    const taken = this.#deliver(message);
+    if (taken && message.levelTriggered) this.#low[pin] = Redirection.RemoteIrr.set(this.#low[pin]!, 1);
   }
 
   save(): IoApicState {
