@@ -6,7 +6,6 @@ import { AcpiPm } from '../devices/acpi-pm.ts';
 import { BlockRequests } from '../devices/virtio/block/block-requests.ts';
 import { VirtioBlock } from '../devices/virtio/block/virtio-block.ts';
 import type { VirtioConsole } from '../devices/virtio/console/virtio-console.ts';
-import { FutexDoorbell } from '../devices/virtio/doorbell.ts';
 import { LocalQueueRunner } from '../devices/virtio/local-queue-runner.ts';
 import { localConsole, localRng } from './local-devices.ts';
 import { SharedQueueBytes, SharedQueueRunner, SharedQueueService } from '../devices/virtio/shared-queue-runner.ts';
@@ -22,7 +21,7 @@ import { Allocator, VirtioDriver } from './virtio-driver.ts';
 
 const MiB = 1024 * 1024;
 const DiskBytes = 128 * 512;
-const Slots = 6;
+const Slots = 7;
 const BarBytes = 0x8000;
 /** Where the driver's rings go, and its buffers after them. */
 const RingStart = 0x1_0000;
@@ -46,7 +45,9 @@ export class HostileGuest {
   readonly #random: Random;
   readonly #bench = new PciBench();
   readonly #console: VirtioConsole;
-  readonly #service: SharedQueueService;
+  /** The workers' ends of the devices that have one. */
+  readonly #services: readonly SharedQueueService[];
+  readonly #notified: number;
   readonly #transports: readonly VirtioPciTransport[];
   readonly #pm: AcpiPm;
   #drivers: readonly VirtioDriver[] = [];
@@ -54,14 +55,24 @@ export class HostileGuest {
   constructor(seed: number) {
     this.#random = new Random(seed);
     const { memory, disk } = this;
-    const shared = new SharedArrayBuffer(SharedQueueBytes);
+    const { events } = this.#bench;
+    const [shared, wired] = [new SharedArrayBuffer(SharedQueueBytes), new SharedArrayBuffer(SharedQueueBytes)];
+    const [notify, used] = [events.create(), events.create()];
     const quiet = { ring: () => {} };
     const requests = (): BlockRequests => new BlockRequests(memory, disk, 'fuzz');
-    this.#service = new SharedQueueService(shared, memory, requests(), quiet);
+    this.#notified = notify;
+    this.#services = [
+      new SharedQueueService(shared, memory, requests(), quiet),
+      new SharedQueueService(wired, memory, requests(), quiet, {
+        raise: () => events.raise(used),
+        clear: () => void events.clear(used),
+      }),
+    ];
     this.#console = localConsole(memory, { output: () => {} });
     const devices = [
       new VirtioBlock(disk, new LocalQueueRunner(memory, requests())),
-      new VirtioBlock(disk, new SharedQueueRunner(shared, new FutexDoorbell(new SharedArrayBuffer(4)))),
+      new VirtioBlock(disk, new SharedQueueRunner(shared, quiet)),
+      new VirtioBlock(disk, new SharedQueueRunner(wired, quiet, { notify: [notify], used: [used] })),
       this.#console,
       localRng(memory, (target) => target.fill(0x5a)),
     ];
@@ -75,7 +86,7 @@ export class HostileGuest {
   /** Back to how firmware leaves the machine. */
   powerOn(): void {
     this.#bench.host.reset();
-    while (this.#service.work());
+    this.#workAll();
     this.#bench.host.assignResources();
     this.#drivers = this.#transports.map(
       (_, index) => new VirtioDriver(this.#bench, index + 1, this.memory, new Allocator(RingStart + index * RingBytes)),
@@ -88,10 +99,10 @@ export class HostileGuest {
     this.disk.log.length = 0;
     return this.#drivers.map((driver, index) => {
       driver.start({ features: RingFeatures, msix: true });
-      while (this.#service.work());
-      driver.queues.at(-1)!.add(index < 2 ? { readable: [new Uint8Array(16)], writable: [512, 1] } : { writable: [8] });
+      this.#workAll();
+      driver.queues.at(-1)!.add(index < 3 ? { readable: [new Uint8Array(16)], writable: [512, 1] } : { writable: [8] });
       driver.notify(driver.queues.length - 1);
-      while (this.#service.work());
+      this.#workAll();
       return driver.queues.at(-1)!.takeUsed().length;
     });
   }
@@ -128,7 +139,7 @@ export class HostileGuest {
       [1, () => this.#accessPm()],
       [1, () => void this.#console.send(new Uint8Array(random.below(2000)))],
       [1, () => this.#console.resize(random.below(300), random.below(100))],
-      [3, () => void this.#service.work()],
+      [3, () => this.#work()],
       [2, () => random.pick(this.#transports).poll()],
     ];
     let ticket = random.below(actions.reduce((sum, [weight]) => sum + weight, 0));
@@ -138,6 +149,16 @@ export class HostileGuest {
       action();
       return;
     }
+  }
+
+  /** What the workers' threads do. True when there may be more. */
+  #work(): boolean {
+    if (this.#bench.events.clear(this.#notified)) this.#services[1]!.notified(0);
+    return this.#services.map((service) => service.work()).includes(true);
+  }
+
+  #workAll(): void {
+    while (this.#work());
   }
 
   #sweepRange(start: number, bytes: number, size: 1 | 2 | 4, value: number): void {

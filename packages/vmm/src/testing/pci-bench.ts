@@ -4,6 +4,7 @@ import { MmioBus } from '../bus/mmio-bus.ts';
 import { PioBus } from '../bus/pio-bus.ts';
 import { PciHost } from '../devices/pci/host-bridge.ts';
 import { Gsi, PhysicalMap, PortMap } from '../machine/memory-map.ts';
+import { MemoryEvents } from './memory-events.ts';
 import { RecordedLine, RecordedMsi } from './recorded-interrupts.ts';
 
 export interface Capability {
@@ -17,6 +18,8 @@ export class PciBench {
   readonly pio = new PioBus();
   readonly lines = [new RecordedLine(), new RecordedLine(), new RecordedLine(), new RecordedLine()];
   readonly msi = new RecordedMsi();
+  /** The engine's events; only runners that have some use them. */
+  readonly events = new MemoryEvents(this.msi);
   readonly host: PciHost;
 
   constructor() {
@@ -25,6 +28,7 @@ export class PciBench {
       intx: this.lines,
       intxGsi: Gsi.PciInt,
       msi: this.msi,
+      events: this.events,
     });
     this.pio.attach(PortMap.PciConfig, this.host.ports);
     this.mmio.attach(PhysicalMap.PciEcam, this.host.ecam);
@@ -68,7 +72,7 @@ export class PciBench {
   }
 
   write(address: number, size: Exclude<AccessSize, 8>, value: number): void {
-    this.mmio.write(address, size, value);
+    if (!this.events.guestWrites(address)) this.mmio.write(address, size, value);
   }
 
   #select(slot: number, offset: number): void {
