@@ -29,6 +29,8 @@ const NanosecondsPerMicrosecond = 1e3;
 /** Nanoseconds of one look at a loop. */
 const Window = 3e6;
 const Windows = 4;
+/** Nanoseconds that the first exit may take. */
+const Patience = 15e6;
 
 /** Guest-physical memory: one page of 2 MiB maps all of it to itself. */
 const Layout = { Gdt: 0x500, PageTables: 0x1000, Code: 0x1_0000, StackTop: 0x8_0000 } as const;
@@ -72,12 +74,12 @@ function ring0Rate(vm: EngineVm, vcpu: Vcpu, clock: Clock, enough: number): numb
 
 function exitCost(vm: EngineVm, vcpu: Vcpu, clock: Clock): number {
   start(vm, vcpu, WritingLoop);
-  // The first exits pay for pages that are touched for the first time.
-  untilWrite(vcpu, clock.now() + Window);
+  // The first exit pays for pages that are touched for the first time.
+  untilWrite(vcpu, clock.now() + Patience);
   let exits = 0;
   const started = clock.now();
   while (clock.now() < started + Window && untilWrite(vcpu, started + Window)) exits++;
-  return exits === 0 ? Infinity : (clock.now() - started) / exits / NanosecondsPerMicrosecond;
+  return (clock.now() - started) / Math.max(exits, 1) / NanosecondsPerMicrosecond;
 }
 
 /** Runs to the next port write. False when the deadline came first, or anything else. */
