@@ -14,6 +14,7 @@ import { KvmRequest, kvmIoctl } from './api/requests.ts';
 import { RunOffset } from './api/run-layout.ts';
 import { MpState, MpStateValue } from './api/state-layouts.ts';
 import { viewOfBytes } from './api/struct.ts';
+import type { DirtyRings } from './dirty-ring.ts';
 import { KvmExits } from './exits.ts';
 import { reportError, reportExit } from './failure-report.ts';
 import type { FailedVcpu } from './failure-report.ts';
@@ -47,6 +48,8 @@ export interface KvmVcpuConfig {
   /** Deadlines of {@link KvmVcpu.run} are in its time; it must be a real one. */
   readonly clock: Clock;
   readonly helper?: VcpuHelper | undefined;
+  /** The vCPU's own ring of written pages, where the VM has them. */
+  readonly dirtyRing?: DirtyRings | undefined;
 }
 
 export class KvmVcpu implements Vcpu {
@@ -58,6 +61,7 @@ export class KvmVcpu implements Vcpu {
   readonly #memory: GuestMemory;
   readonly #clock: Clock;
   readonly #helper: VcpuHelper | undefined;
+  readonly #dirtyRing: DirtyRings | undefined;
   readonly #exits: KvmExits;
   readonly #mpState = MpState.create();
   readonly #signal = new PendingSignal(KickSignal);
@@ -77,6 +81,7 @@ export class KvmVcpu implements Vcpu {
     this.#memory = config.memory;
     this.#clock = config.clock;
     this.#helper = config.helper;
+    this.#dirtyRing = config.dirtyRing;
     this.#exits = new KvmExits(config.run);
   }
 
@@ -203,6 +208,9 @@ export class KvmVcpu implements Vcpu {
         return this.#exits.hypercall();
       case KvmExit.IoapicEoi:
         this.#helper?.endOfInterrupt(this.runPage.getUint8(RunOffset.EoiVector));
+        return undefined;
+      case KvmExit.DirtyRingFull:
+        this.#dirtyRing?.harvest();
         return undefined;
       case KvmExit.IrqWindowOpen:
       case KvmExit.SetTpr:
