@@ -6,21 +6,37 @@
  *
  * Prints failures in full, skips with their reasons, and one closing line: `123 passed, 0 failed, 2 skipped`.
  */
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join, relative } from 'node:path';
+import { createInterface } from 'node:readline';
 import { run } from 'node:test';
+import { whyNot } from './nested-host/host.js';
 import { note, root, setUp } from './setup.js';
 
 /** Host programs that tests call, and the Debian packages that bring them. */
-const HostPackages = { e2fsck: 'e2fsprogs', cpio: 'cpio', flock: 'util-linux' };
+const HostPackages = {
+  e2fsck: 'e2fsprogs',
+  cpio: 'cpio',
+  flock: 'util-linux',
+  'qemu-system-x86_64': 'qemu-system-x86',
+  mmdebstrap: 'mmdebstrap',
+};
 
 /** Whole guests come last: what is wrong with a part shows in the part's own tests first. */
 const Phases = [
   { name: 'unit and contract tests', folders: ['packages', 'tests/contract', 'tests/guest', 'tests/differential'] },
   { name: 'boots', folders: ['tests/boot'] },
 ];
+/** What the nested host runs, all in one boot: tests of the kvm engine where its /dev/kvm is as on real hardware. */
+const Nested = {
+  name: 'nested host',
+  folders: ['packages/kvm', 'tests/contract', 'tests/nested'],
+  files: /packages\/kvm\/|engine-kvm|engine-moves|tests\/dist\/nested\//,
+  /** Seconds; the whole of npm test has 40 minutes. */
+  timeout: 900,
+};
 /** Each guest takes a core. */
 const concurrency = Math.min(2, availableParallelism());
 
@@ -104,6 +120,32 @@ async function runPhase({ name, folders }, words) {
   console.log(`${name}: ${files.length} files, ${seconds(started)}`);
 }
 
+async function runNested({ name, folders, files: pattern, timeout }, words) {
+  const files = testFiles(folders, words).filter((file) => pattern.test(file));
+  if (files.length === 0) return;
+  const reason = whyNot();
+  if (reason !== undefined) {
+    totals.skipped += 1;
+    console.log(`skipped ${name}: ${files.length} test files (${reason})`);
+    return;
+  }
+  const started = Date.now();
+  const inside = ['node', join(root, 'tools/nested-host/test-runner.js'), ...files];
+  const args = [join(root, 'tools/nested-host.js'), '--verbose', '--timeout', String(timeout), '--', ...inside];
+  const host = spawn(process.execPath, args, { cwd: root, stdio: ['ignore', 'pipe', 'inherit'] });
+  const ended = new Promise((resolve) => host.on('close', (status) => resolve(status)));
+  for await (const line of createInterface({ input: host.stdout })) {
+    const event = JSON.parse(line);
+    record({ ...event, data: { ...event.data, name: `${event.data.name} [${name}]` } });
+  }
+  const status = await ended;
+  if (status !== 0) {
+    totals.failed += 1;
+    console.log(`FAILED ${name}: ended with status ${status} before its tests were done`);
+  }
+  console.log(`${name}: ${files.length} files, ${seconds(started)}`);
+}
+
 function record({ type, data }) {
   if (type === 'test:stdout' || type === 'test:stderr') return void process.stderr.write(data.message);
   if ((type !== 'test:pass' && type !== 'test:fail') || data.details.type === 'suite') return;
@@ -136,5 +178,6 @@ installHostPackages();
 process.env.PATH = searchPath().PATH;
 if (words.length === 0) lint();
 for (const phase of Phases) await runPhase(phase, words);
+await runNested(Nested, words);
 console.log(`${totals.passed} passed, ${totals.failed} failed, ${totals.skipped} skipped`);
 process.exitCode = totals.failed === 0 && totals.passed > 0 ? 0 : 1;

@@ -25,6 +25,8 @@ const Packages = [
   'gawk',
   'findutils',
   'hostname',
+  'debianutils',
+  'strace',
   'cpio',
   'gzip',
   // The libraries of Node, which is the outer host's own.
