@@ -137,8 +137,26 @@ test('the mapping starts where a huge page can, and asks for them by option', (c
   );
 });
 
+const free = Number(/^HugePages_Free: +(\d+)/m.exec(readFileSync('/proc/meminfo', 'utf8'))?.[1]);
+const noHugePages = free < 5 && 'fewer than 5 huge pages of 2 MiB are reserved and free (sysctl vm.nr_hugepages)';
+
+test('hugetlb pages from the reserved pool', { skip: noHugePages }, () => {
+  const use = (memory: KvmGuestMemory): void => {
+    assert.equal(memory.writeU32(gpa(9 * MiB - 4), 5), true);
+    assert.equal(mapped(memory.shared.address, 'KernelPageSize'), 2048);
+  };
+  withMemory(9 * MiB, use, { hugePages: 'hugetlb' });
+  withMemory(
+    9 * MiB,
+    (memory) => {
+      assert.equal(mapped(memory.shared.address, 'Private_Hugetlb'), 10 * 1024);
+      use(memory);
+    },
+    { hugePages: 'hugetlb', prefault: true },
+  );
+});
+
 test('hugetlb pages that are not reserved: how to reserve them', (context) => {
-  const free = Number(/^HugePages_Free: +(\d+)/m.exec(readFileSync('/proc/meminfo', 'utf8'))?.[1]);
   const size = (free + 8) * 2 * MiB;
   const message = new RegExp(`^${free + 8} huge pages of 2 MiB are not to be had.*vm.nr_hugepages=${free + 8}`);
   assert.throws(() => allocateRam(size, { hugePages: 'hugetlb' }), { code: 'MemoryTooLarge', message });

@@ -59,7 +59,7 @@ export function allocateRam(size: number, options: HostMemoryOptions = {}): Shar
       length,
       address: address + BigInt(offset),
     }));
-    if (options.prefault) for (const range of ranges) populate(range, huge);
+    if (options.prefault) for (const range of ranges) populate(range, huge ? HugePageSize : PageSize);
     return { address, length, ranges, written: createWrittenPages(length) };
   } catch (error) {
     munmap(address, length);
@@ -176,11 +176,13 @@ function adviseKernel(address: bigint, length: number, { hugePages }: HostMemory
   }
 }
 
-/** Takes the pages of a range (Linux 5.14), or touches them one by one. */
-function populate({ address, length }: HostRange, huge: boolean): void {
-  // Private huge pages come whole: the range before the VGA window ends within one
-  const size = huge ? roundUp(length, HugePageSize) : length;
-  const from = huge ? (address / BigInt(HugePageSize)) * BigInt(HugePageSize) : address;
+/** Takes the pages of a range (Linux 5.14). */
+function populate({ address, length }: HostRange, pageSize: number): void {
+  // Huge pages come whole: the ranges beside the VGA window end within one
+  const unit = BigInt(pageSize);
+  const from = (address / unit) * unit;
+  const to = ((address + BigInt(length) + unit - 1n) / unit) * unit;
+  const size = Number(to - from);
   try {
     madvise(from, size, Advice.PopulateWrite);
   } catch (error) {
