@@ -10,7 +10,7 @@
  */
 import type { MmioBus } from '../bus/mmio-bus.ts';
 import type { PioBus } from '../bus/pio-bus.ts';
-import type { Vcpu } from '../engine/engine.ts';
+import type { EngineVm, Vcpu } from '../engine/engine.ts';
 import type { VcpuExit } from '../engine/exit.ts';
 import type { HeapTimerQueue } from '../time/timer-queue.ts';
 import type { Clock } from '../time/clock.ts';
@@ -58,7 +58,7 @@ export interface RunLoopConfig {
   /** Timers of devices. */
   readonly timers: HeapTimerQueue;
   /** Timers of the engine's interrupt controllers, and whether its vCPUs wait inside `run()` while they are halted. */
-  readonly engine: { nextDeadline(): number; fireTimers(): void; readonly haltsInRun?: boolean };
+  readonly engine: Pick<EngineVm, 'nextDeadline' | 'fireTimers' | 'haltsInRun' | 'answer'>;
   /** Devices with work left over from an earlier notification, or finished by another thread. */
   readonly poll: () => void;
   readonly host: RunLoopHost;
@@ -80,7 +80,9 @@ export class RunLoop {
   constructor(config: RunLoopConfig) {
     this.#config = config;
     this.#haltsInRun = config.engine.haltsInRun ?? false;
-    this.remotes = new RemoteVcpus(config.remotes ?? [], (exit) => void this.#handle(exit));
+    this.remotes = new RemoteVcpus(config.remotes ?? [], (exit) => {
+      if (!config.engine.answer?.(exit)) this.#handle(exit);
+    });
   }
 
   /** Ends the loop after the exit that is being handled. The first reason counts. */
