@@ -5,6 +5,7 @@ import { parseCommandLine } from './arguments.ts';
 test('every option of lodger run', () => {
   const args = ['run', '--kernel', 'k', '--initrd=i', '--append', 'quiet a=b', '--memory', '1G', '--cpus', '2'];
   args.push('--disk', 'a.img', '--disk', 'b,c.img,readonly', '--engine', 'wasm', '--timeout', '1.5');
+  args.push('--prefault', '--huge-pages', 'hugetlb', '--irqchip', 'split');
   assert.deepEqual(parseCommandLine(args), {
     kind: 'run',
     options: {
@@ -19,6 +20,9 @@ test('every option of lodger run', () => {
       ],
       engine: 'wasm',
       timeout: 1.5,
+      prefault: true,
+      hugePages: 'hugetlb',
+      irqchip: 'split',
     },
   });
 });
@@ -50,6 +54,9 @@ for (const args of [
   ['run', '--cpus', '0'],
   ['run', '--cpus', 'two'],
   ['run', '--engine', 'qemu'],
+  ['run', '--huge-pages', 'large'],
+  ['run', '--irqchip', 'off'],
+  ['run', '--prefault=yes'],
   ['run', '--timeout', '-1'],
   ['run', '--timeout', '0'],
   ['run', '--disk', ',readonly'],

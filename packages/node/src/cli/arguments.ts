@@ -2,7 +2,7 @@
 import { parseArgs } from 'node:util';
 import { HostError } from '@lodger/vmm/errors/host-error.js';
 import type { HelpTopic } from './help.ts';
-import type { DiskOptions, EngineChoice, VirtualMachineOptions } from '../vm/options.ts';
+import type { DiskOptions, VirtualMachineOptions } from '../vm/options.ts';
 
 export type Command =
   | { readonly kind: 'run'; readonly options: VirtualMachineOptions }
@@ -17,6 +17,9 @@ const CommandOptions = {
     initrd: { type: 'string' },
     append: { type: 'string' },
     memory: { type: 'string' },
+    prefault: { type: 'boolean' },
+    'huge-pages': { type: 'string' },
+    irqchip: { type: 'string' },
     cpus: { type: 'string' },
     disk: { type: 'string', multiple: true },
     engine: { type: 'string' },
@@ -70,8 +73,13 @@ function runOptions(values: Values): VirtualMachineOptions {
     ...(values.initrd !== undefined && { initrd: values.initrd }),
     ...(values.append !== undefined && { append: values.append }),
     ...(values.memory !== undefined && { memory: values.memory }),
+    ...(values.prefault && { prefault: true }),
+    ...(values['huge-pages'] !== undefined && {
+      hugePages: oneOf(values['huge-pages'], '--huge-pages', ['transparent', 'hugetlb']),
+    }),
+    ...(values.irqchip !== undefined && { irqchip: oneOf(values.irqchip, '--irqchip', ['kernel', 'split']) }),
     ...(values.cpus !== undefined && { cpus: wholeNumber(values.cpus, '--cpus') }),
-    ...(values.engine !== undefined && { engine: engineChoice(values.engine) }),
+    ...(values.engine !== undefined && { engine: oneOf(values.engine, '--engine', ['auto', 'wasm', 'kvm']) }),
     ...(values.timeout !== undefined && { timeout: seconds(values.timeout) }),
     disks: (values.disk ?? []).map(diskOptions),
   };
@@ -109,9 +117,12 @@ function seconds(text: string): number {
   return Number(text);
 }
 
-function engineChoice(text: string): EngineChoice {
-  if (text === 'auto' || text === 'wasm' || text === 'kvm') return text;
-  throw usage(`--engine takes auto, wasm or kvm, not "${text}"`, 'run');
+/** `text`, if it is one of `choices`. */
+function oneOf<const T extends string>(text: string, option: string, choices: readonly T[]): T {
+  const found = choices.find((choice) => choice === text);
+  if (found !== undefined) return found;
+  const list = `${choices.slice(0, -1).join(', ')} or ${choices.at(-1)}`;
+  throw usage(`${option} takes ${list}, not "${text}"`, 'run');
 }
 
 /** `F[,readonly]`; a comma elsewhere in the path is part of it. */

@@ -38,6 +38,13 @@ options:
   --engine E             wasm, kvm, or auto: kvm where it is usable and fast, else wasm
                          (default: auto, or what LODGER_ENGINE says)
   --timeout S            end the machine after S seconds
+
+options for --engine kvm:
+  --prefault             take all guest memory from the host at once
+  --huge-pages P         transparent: asked of the kernel; hugetlb: from the host's reserved pool
+  --irqchip P            kernel: interrupt controllers in KVM (default); split: all but the local APICs
+                         in Lodger
+
   --help, --version
 
 When standard input or output is not a terminal, lodger works as a filter:

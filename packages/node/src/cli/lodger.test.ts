@@ -33,7 +33,19 @@ test('--help names every command, and each command its options, on stdout', () =
   }
   const { status, stdout } = lodger('run', '--help');
   assert.equal(status, 0);
-  for (const option of ['kernel', 'initrd', 'append', 'memory', 'cpus', 'disk', 'engine', 'timeout']) {
+  for (const option of [
+    'kernel',
+    'initrd',
+    'append',
+    'memory',
+    'cpus',
+    'disk',
+    'engine',
+    'timeout',
+    'prefault',
+    'huge-pages',
+    'irqchip',
+  ]) {
     assert.match(stdout, new RegExp(`--${option}\\b`));
   }
 });
@@ -67,6 +79,12 @@ for (const { what, args, status, message } of [
     args: ['run', '--engine', 'wasm', '--memory', '8G'],
     status: 65,
     message: /8 GiB.*at most.*--engine kvm.*lodger doctor/,
+  },
+  {
+    what: 'huge pages of the wasm engine',
+    args: ['run', '--engine', 'wasm', '--huge-pages', 'hugetlb'],
+    status: 2,
+    message: /--engine kvm/,
   },
   { what: 'too little memory', args: ['run', '--memory', '64K'], status: 65, message: /64 KiB.*--memory/ },
   { what: 'a missing disk', args: ['run', '--disk', 'missing.img'], status: 66, message: /missing\.img.*no such file/ },

@@ -41,6 +41,7 @@ export interface PreparedMachine {
 /** @throws HostError */
 export async function prepare(options: VirtualMachineOptions): Promise<PreparedMachine> {
   const decision = await chooseEngine(options.engine);
+  checkKvmOptions(options, decision);
   const engine = await loadEngine(decision.engine);
   const limits = engine.limits();
   const memorySize = checkedMemory(options.memory ?? DefaultMemory, limits, decision);
@@ -91,6 +92,20 @@ export function diskLinks(disks: readonly DiskImage[]): DiskLink[] {
 /** 20 characters that stay the same for the same path: guests name disks by them (/dev/disk/by-id). */
 function serialOf(path: string): string {
   return createHash('sha256').update(resolve(path)).digest('hex').slice(0, 20);
+}
+
+/** Options that only the kvm engine has, and how the command spells them. */
+const KvmOptions = { prefault: '--prefault', hugePages: '--huge-pages', irqchip: '--irqchip' } as const;
+
+function checkKvmOptions(options: VirtualMachineOptions, { engine, reason }: EngineDecision): void {
+  if (engine === 'kvm') return;
+  const names = Object.keys(KvmOptions) as (keyof typeof KvmOptions)[];
+  const given = names.find((name) => options[name]);
+  if (given === undefined) return;
+  throw new HostError(
+    'InvalidArgument',
+    `${KvmOptions[given]} is for the kvm engine, and this machine gets wasm (${reason}): leave it out, or pass --engine kvm`,
+  );
 }
 
 function checkedMemory(memory: string | number, limits: EngineLimits, { engine, forMore }: EngineDecision): number {
