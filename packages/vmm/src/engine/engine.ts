@@ -47,11 +47,6 @@ export interface EngineVm {
    * machine's thread. For vCPUs of the machine's thread `run()` does so.
    */
   answer?(exit: VcpuExit): boolean;
-  /**
-   * Answers an exit of a vCPU that another thread runs, if it is an access to the engine's own controllers. False when it
-   * is one to the machine's devices.
-   */
-  answer?(exit: VcpuExit): boolean;
   /** Nanoseconds (the clock's) of the next timer of the engine's own controllers, or Infinity. */
   nextDeadline(): number;
   /** Fires the timers of the engine's controllers that are due. */
