@@ -5,6 +5,7 @@ import { parseCommandLine } from './arguments.ts';
 test('every option of lodger run', () => {
   const args = ['run', '--kernel', 'k', '--initrd=i', '--append', 'quiet a=b', '--memory', '1G', '--cpus', '2'];
   args.push('--disk', 'a.img', '--disk', 'b,c.img,readonly', '--engine', 'wasm', '--timeout', '1.5');
+  args.push('--cpu', 'host,-aes', '--halt-polling', '0', '--disable-exits', 'hlt,pause');
   args.push('--prefault', '--huge-pages', 'hugetlb', '--irqchip', 'split');
   assert.deepEqual(parseCommandLine(args), {
     kind: 'run',
@@ -20,6 +21,9 @@ test('every option of lodger run', () => {
       ],
       engine: 'wasm',
       timeout: 1.5,
+      cpu: 'host,-aes',
+      haltPolling: 0,
+      disableExits: ['hlt', 'pause'],
       prefault: true,
       hugePages: 'hugetlb',
       irqchip: 'split',
@@ -56,6 +60,8 @@ for (const args of [
   ['run', '--engine', 'qemu'],
   ['run', '--huge-pages', 'large'],
   ['run', '--irqchip', 'off'],
+  ['run', '--halt-polling', '1ms'],
+  ['run', '--disable-exits', 'io'],
   ['run', '--prefault=yes'],
   ['run', '--timeout', '-1'],
   ['run', '--timeout', '0'],

@@ -21,6 +21,9 @@ const CommandOptions = {
     'huge-pages': { type: 'string' },
     irqchip: { type: 'string' },
     cpus: { type: 'string' },
+    cpu: { type: 'string' },
+    'halt-polling': { type: 'string' },
+    'disable-exits': { type: 'string' },
     disk: { type: 'string', multiple: true },
     engine: { type: 'string' },
     timeout: { type: 'string' },
@@ -79,6 +82,13 @@ function runOptions(values: Values): VirtualMachineOptions {
     }),
     ...(values.irqchip !== undefined && { irqchip: oneOf(values.irqchip, '--irqchip', ['kernel', 'split']) }),
     ...(values.cpus !== undefined && { cpus: wholeNumber(values.cpus, '--cpus') }),
+    ...(values.cpu !== undefined && { cpu: values.cpu }),
+    ...(values['halt-polling'] !== undefined && { haltPolling: nanoseconds(values['halt-polling']) }),
+    ...(values['disable-exits'] !== undefined && {
+      disableExits: values['disable-exits']
+        .split(',')
+        .map((exit) => oneOf(exit, '--disable-exits', ['hlt', 'mwait', 'pause', 'cstate'])),
+    }),
     ...(values.engine !== undefined && { engine: oneOf(values.engine, '--engine', ['auto', 'wasm', 'kvm']) }),
     ...(values.timeout !== undefined && { timeout: seconds(values.timeout) }),
     disks: (values.disk ?? []).map(diskOptions),
@@ -109,6 +119,11 @@ function usage(message: string, command?: CommandName, cause?: unknown): HostErr
 
 function wholeNumber(text: string, option: string): number {
   if (!/^[1-9]\d{0,3}$/.test(text)) throw usage(`${option} takes a whole number, not "${text}"`, 'run');
+  return Number(text);
+}
+
+function nanoseconds(text: string): number {
+  if (!/^\d{1,10}$/.test(text)) throw usage(`--halt-polling takes whole nanoseconds, not "${text}"`, 'run');
   return Number(text);
 }
 

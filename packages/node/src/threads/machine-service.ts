@@ -37,6 +37,7 @@ export class MachineService {
       clock,
       backing: data.memoryBacking,
       irqchip: data.irqchip,
+      ...data.processors,
     });
     // Who serves the virtio queues: the main thread starts these workers (IoThread) when it hears of the VM.
     let io: IoSetup;

@@ -1,6 +1,6 @@
 /** What threads tell each other by message, and what workers start with. Everything in it is shared memory or small. */
 import type { EndReason } from '@lodger/vmm/machine/end-reason.js';
-import type { EngineStatistics, Irqchip, MemoryBacking, SharedVm } from './engine-choice.ts';
+import type { EngineStatistics, Irqchip, MemoryBacking, SharedVm, ThreadVmConfig } from './engine-choice.ts';
 import type { EngineName } from './engine-name.ts';
 import type { IoWorkerPlan } from './io-links.ts';
 
@@ -13,12 +13,16 @@ export interface BootFiles {
   readonly initrd: Uint8Array<ArrayBuffer> | undefined;
 }
 
+/** What the guest's processors are like. */
+export type Processors = Pick<ThreadVmConfig, 'cpu' | 'tscKhz' | 'tuning'>;
+
 /** `workerData` of the machine's worker. */
 export interface MachineWorkerData {
   readonly engine: EngineName;
   readonly memorySize: number;
   readonly memoryBacking: MemoryBacking | undefined;
   readonly irqchip: Irqchip | undefined;
+  readonly processors: Processors;
   readonly cpus: number;
   /** Of the vCPUs with threads of their own: 1, 2, … or none. */
   readonly mailboxes: readonly SharedArrayBuffer[];

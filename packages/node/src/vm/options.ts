@@ -32,6 +32,25 @@ export interface VirtualMachineOptions {
   readonly irqchip?: 'kernel' | 'split';
   /** Processors of the guest. Default: 1. */
   readonly cpus?: number;
+  /**
+   * The processor that the guest sees: `x86-64-v2` is the same on every host and engine; `x86-64-v3` (with AVX2) and `host`
+   * (all that the host's KVM offers) are for kvm. `,-NAME` behind it takes a feature away, for example `host,-avx2`.
+   * Default: `host` on kvm, `x86-64-v2` on wasm.
+   */
+  readonly cpu?: string;
+  /** Frequency of the guest's TSC in kHz, if the host can give it. Default: the model's, and the host's for `host`. */
+  readonly tscKhz?: number;
+  /** Nanoseconds that KVM polls for an interrupt before a halted processor sleeps (kvm only). Default: the host's setting. */
+  readonly haltPolling?: number;
+  /**
+   * What the guest does on the host's processor without KVM's help (kvm only): it then keeps that processor when it has
+   * nothing to do. For machines with processors of their own. Default: none.
+   */
+  readonly disableExits?: readonly ('hlt' | 'mwait' | 'pause' | 'cstate')[];
+  /** Tells the guest that it always has its processors: it spins rather than yields (kvm, cpu `host`). Default: false. */
+  readonly realtimeHint?: boolean;
+  /** Lets the guest run virtual machines, if KVM offers it (kvm, cpu `host`). Their state is not saved. Default: false. */
+  readonly nested?: boolean;
   readonly disks?: readonly DiskOptions[];
   /** Default: what the environment's LODGER_ENGINE says, or 'auto': kvm where it is usable and fast, else wasm. */
   readonly engine?: EngineChoice;

@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { resolve } from 'node:path';
 import { HostError } from '@lodger/vmm/errors/host-error.js';
 import { createMailbox } from '@lodger/vmm/machine/exit-mailbox.js';
+import { parseCpuChoice } from '@lodger/vmm/x86/cpu-models.js';
 import { PageSize } from '@lodger/vmm/memory/address.js';
 import { openDiskImage } from '../disks/disk-image.ts';
 import type { DiskImage } from '../disks/disk-image.ts';
@@ -11,7 +12,7 @@ import { chooseEngine } from '../host/choose-engine.ts';
 import type { EngineDecision } from '../host/choose-engine.ts';
 import { loadEngine } from '../threads/engine-choice.ts';
 import type { EngineLimits, EngineThreads } from '../threads/engine-choice.ts';
-import type { BootFiles, DiskLink, MachineWorkerData } from '../threads/messages.ts';
+import type { BootFiles, DiskLink, MachineWorkerData, Processors } from '../threads/messages.ts';
 import { linuxCommandLine } from './command-line.ts';
 import type { VirtualMachineOptions } from './options.ts';
 import { formatSize, parseSize } from './size.ts';
@@ -58,6 +59,7 @@ export async function prepare(options: VirtualMachineOptions): Promise<PreparedM
         memorySize,
         memoryBacking: { prefault: options.prefault, hugePages: options.hugePages },
         irqchip: options.irqchip,
+        processors: processors(options),
         cpus,
         linuxCommandLine: linuxCommandLine(options),
         commandLine: options.append ?? '',
@@ -134,6 +136,12 @@ function checkedCpus(cpus: number, limits: EngineLimits, { engine, forMore }: En
   if (Number.isInteger(cpus) && cpus >= 1 && cpus <= most) return cpus;
   const message = `the ${engine} engine has 1 to ${most} processors for a guest, not ${cpus}`;
   throw new HostError('InvalidArgument', `${message}: pass another number${cpus > most ? `, or ${forMore}` : ''}`);
+}
+
+function processors(options: VirtualMachineOptions): Processors {
+  const { cpu, tscKhz, haltPolling, disableExits, realtimeHint, nested } = options;
+  const tuning = { haltPolling, disableExits, realtimeHint, nested };
+  return { cpu: cpu === undefined ? undefined : parseCpuChoice(cpu), tscKhz, tuning };
 }
 
 /** The longest delay of a Node timer, in seconds. */

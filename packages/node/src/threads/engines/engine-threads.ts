@@ -6,6 +6,7 @@ import type { SharedWasmVm, EngineStatistics as WasmEngineStatistics } from '@lo
 import type { VcpuExit } from '@lodger/vmm/engine/exit.js';
 import type { GuestMemory } from '@lodger/vmm/memory/guest-memory.js';
 import type { Clock } from '@lodger/vmm/time/clock.js';
+import type { KvmCpuOptions } from '@lodger/kvm/cpu/options.js';
 import type { SharedKvmVm } from '@lodger/kvm/shared-vm.js';
 
 /** A VM as other threads hold it: plain data that can be sent to them. */
@@ -36,9 +37,13 @@ export interface MemoryBacking {
   readonly hugePages?: 'transparent' | 'hugetlb' | undefined;
 }
 
+/** What KVM can be asked of the processors. */
+export type ProcessorTuning = Pick<KvmCpuOptions, 'haltPolling' | 'disableExits' | 'realtimeHint' | 'nested'>;
+
 export interface ThreadVmConfig extends EngineVmConfig {
   readonly backing?: MemoryBacking | undefined;
   readonly irqchip?: Irqchip | undefined;
+  readonly tuning?: ProcessorTuning | undefined;
 }
 
 /** A VM in the machine's thread. */

@@ -50,9 +50,10 @@ function limits(): EngineLimits {
   }
 }
 
-function createVm({ backing, irqchip, ...config }: ThreadVmConfig): ThreadVm {
+function createVm({ backing, irqchip, tuning, ...config }: ThreadVmConfig): ThreadVm {
   const { prefault = false, hugePages = 'none' } = backing ?? {};
-  const vm = new KvmEngine({ memory: { prefault, hugePages }, ...(irqchip && { irqchip }) }).createVm(config);
+  const engine = new KvmEngine({ memory: { prefault, hugePages }, ...(irqchip && { irqchip }), ...tuning });
+  const vm = engine.createVm(config);
   const { attention } = vm.shared;
   return {
     vm,

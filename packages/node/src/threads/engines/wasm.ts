@@ -27,10 +27,14 @@ export const wasmThreads: EngineThreads = {
   release() {},
 };
 
-function createVm({ backing, irqchip, ...config }: ThreadVmConfig): ThreadVm {
+function createVm({ backing, irqchip, tuning = {}, ...config }: ThreadVmConfig): ThreadVm {
   const option = backing?.prefault ? 'prefault' : backing?.hugePages ? 'hugePages' : irqchip && 'irqchip';
-  if (option) {
-    throw new HostError('InvalidArgument', `${option} is for the kvm engine: leave it out, or pass --engine kvm`);
+  const tuned = Object.entries(tuning).find(([, value]) => value !== undefined)?.[0];
+  if (option ?? tuned) {
+    throw new HostError(
+      'InvalidArgument',
+      `${option ?? tuned} is for the kvm engine: leave it out, or pass --engine kvm`,
+    );
   }
   const vm = new WasmEngine({ compileCore: compileOptimized }).createVm(config);
   return {
