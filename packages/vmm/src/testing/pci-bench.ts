@@ -3,6 +3,8 @@ import type { AccessSize } from '../bus/bus-device.ts';
 import { MmioBus } from '../bus/mmio-bus.ts';
 import { PioBus } from '../bus/pio-bus.ts';
 import { PciHost } from '../devices/pci/host-bridge.ts';
+import type { EventWiring } from '../interrupts/event-wiring.ts';
+import type { MsiSink } from '../interrupts/interrupt-line.ts';
 import { Gsi, PhysicalMap, PortMap } from '../machine/memory-map.ts';
 import { MemoryEvents } from './memory-events.ts';
 import { RecordedLine, RecordedMsi } from './recorded-interrupts.ts';
@@ -22,13 +24,14 @@ export class PciBench {
   readonly events = new MemoryEvents(this.msi);
   readonly host: PciHost;
 
-  constructor() {
+  /** `engine`: where messages and events go instead of here. */
+  constructor(engine?: { readonly msi: MsiSink; readonly events: EventWiring }) {
     this.host = new PciHost({
       windows: { memory32: PhysicalMap.PciMemory32, memory64: PhysicalMap.PciMemory64, io: PortMap.PciIo },
       intx: this.lines,
       intxGsi: Gsi.PciInt,
-      msi: this.msi,
-      events: this.events,
+      msi: engine?.msi ?? this.msi,
+      events: engine?.events ?? this.events,
     });
     this.pio.attach(PortMap.PciConfig, this.host.ports);
     this.mmio.attach(PhysicalMap.PciEcam, this.host.ecam);
