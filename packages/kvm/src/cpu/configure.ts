@@ -3,7 +3,7 @@
  * vCPU is made, each vCPU's part before it runs.
  */
 import { HostError } from '@lodger/vmm/errors/host-error.js';
-import type { CpuChoice, PortableModelName } from '@lodger/vmm/x86/cpu-models.js';
+import type { CpuChoice } from '@lodger/vmm/x86/cpu-models.js';
 import { PortableModels, reducedModel } from '@lodger/vmm/x86/cpu-models.js';
 import type { CpuidEntry } from '@lodger/vmm/x86/cpuid.js';
 import { DisableExits, KvmCapability, type KvmCapabilityName } from '../api/capabilities.ts';
@@ -13,7 +13,7 @@ import { setCpuid, supportedCpuid } from './cpuid.ts';
 import { hostCpuid } from './host-model.ts';
 import { enableMonitor, setHostFeatureMsrs, setPortableFeatureMsrs } from './msrs.ts';
 import { DisableableExits, type KvmCpuOptions } from './options.ts';
-import { type ShownModel, portableCpuid, shownModel } from './portable-model.ts';
+import { type PortableChoice, type ShownModel, portableCpuid, shownModel } from './portable-model.ts';
 import { setTscKhz, tscKhz } from './tsc.ts';
 
 /** What is needed of /dev/kvm: KvmSystem has it. */
@@ -90,14 +90,14 @@ function portableCpus(
   system: CpuSystem,
   vcpus: number,
   supported: readonly CpuidEntry[],
-  choice: CpuChoice & { model: PortableModelName },
+  choice: PortableChoice,
   options: KvmCpuOptions,
 ): KvmCpus {
   const canScale = system.has('TscControl');
   const { tscKhz: modelKhz } = PortableModels[choice.model];
   // Without scaling, the TSC counts as the host's does, and is not shown as invariant: other hosts' differ
   const wantedKhz = options.tscKhz ?? (canScale ? modelKhz : undefined);
-  const offer = { supported, tscDeadline: system.has('TscDeadlineTimer'), tscAtModelFrequency: wantedKhz === modelKhz };
+  const offer = { supported, tscDeadline: system.has('TscDeadlineTimer'), tscFixed: wantedKhz !== undefined };
   const shown: ShownModel = options.unchecked
     ? { choice, model: reducedModel(PortableModels[choice.model], choice.without) }
     : shownModel(choice, offer);

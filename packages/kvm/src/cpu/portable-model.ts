@@ -24,14 +24,14 @@ export interface KvmOffer {
   readonly supported: readonly CpuidEntry[];
   /** KVM_CAP_TSC_DEADLINE_TIMER: KVM emulates it, and older ones do not list it. */
   readonly tscDeadline: boolean;
-  /** The guest's TSC counts at the model's frequency, wherever the guest goes. */
-  readonly tscAtModelFrequency: boolean;
+  /** The TSC's frequency is one that was asked for: the guest can only go where it can be had. */
+  readonly tscFixed: boolean;
 }
 
-function offers({ supported, tscDeadline, tscAtModelFrequency }: KvmOffer, name: CpuFeatureName): boolean {
+function offers({ supported, tscDeadline, tscFixed }: KvmOffer, name: CpuFeatureName): boolean {
   if (Emulated.includes(name)) return true;
   if (name === 'tsc_deadline_timer') return tscDeadline || hasFeature(supported, name);
-  if (name === 'invtsc' && !tscAtModelFrequency) return false;
+  if (name === 'invtsc' && !tscFixed) return false;
   return hasFeature(supported, name);
 }
 
@@ -40,11 +40,13 @@ export function missingFeatures(model: PortableModel, offer: KvmOffer): CpuFeatu
   return [...model.features].filter((name) => !offers(offer, name));
 }
 
+export type PortableChoice = CpuChoice & { readonly model: PortableModelName };
+
 /** A model as a guest is shown it on this host. */
 export interface ShownModel {
   readonly model: PortableModel;
   /** What to ask of another host, or of the wasm engine, to be shown the same. */
-  readonly choice: CpuChoice;
+  readonly choice: PortableChoice;
 }
 
 /**
@@ -52,7 +54,7 @@ export interface ShownModel {
  *
  * @throws HostError InvalidArgument that names the features which are missing
  */
-export function shownModel(choice: CpuChoice & { model: PortableModelName }, offer: KvmOffer): ShownModel {
+export function shownModel(choice: PortableChoice, offer: KvmOffer): ShownModel {
   const wanted = reducedModel(PortableModels[choice.model], choice.without);
   const missing = missingFeatures(wanted, offer);
   const needed = missing.filter((name) => !ClaimNames.includes(name));
