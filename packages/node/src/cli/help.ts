@@ -34,23 +34,22 @@ options:
   --append S             added to the kernel's command line
   --memory SIZE          guest memory, for example 256M or 1G (default: 256M)
   --cpus N               processors of the guest (default: 1)
-  --cpu M[,-FEATURE]...  the processor that the guest sees: x86-64-v2, the same everywhere (default on
-                         wasm); x86-64-v3 or host (default on kvm) on kvm; -aes takes a feature away
+  --cpu M[,-FEATURE]...  the processor that the guest sees: x86-64-v2, the same everywhere (default
+                         on wasm); on kvm also x86-64-v3 or host (default); -aes takes aes away
   --disk F[,readonly]    raw disk image, as a virtio disk; may be repeated
   --engine E             wasm, kvm, or auto: kvm where it is usable and fast, else wasm
                          (default: auto, or what LODGER_ENGINE says)
   --timeout S            end the machine after S seconds
+  --help, --version
 
 options for --engine kvm:
   --prefault             take all guest memory from the host at once
   --huge-pages P         transparent: asked of the kernel; hugetlb: from the host's reserved pool
-  --irqchip P            kernel: interrupt controllers in KVM (default); split: all but the local APICs
-                         in Lodger
+  --irqchip P            interrupt controllers: kernel, all of them in KVM (default), or split, only
+                         the local APICs
   --halt-polling NS      how long KVM polls for an interrupt before a halted processor sleeps
-  --disable-exits L      hlt, mwait, pause, cstate: the guest does these on the host's processor, which
-                         it then keeps for itself
-
-  --help, --version
+  --disable-exits L      of hlt, mwait, pause, cstate: the guest does these on the host's processor,
+                         which it then keeps for itself
 
 When standard input or output is not a terminal, lodger works as a filter:
   echo 'uname -a; poweroff' | lodger run

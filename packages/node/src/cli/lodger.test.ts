@@ -80,12 +80,12 @@ for (const { what, args, status, message } of [
     status: 65,
     message: /8 GiB.*at most.*--engine kvm.*lodger doctor/,
   },
-  {
-    what: 'huge pages of the wasm engine',
-    args: ['run', '--engine', 'wasm', '--huge-pages', 'hugetlb'],
+  ...[['--huge-pages', 'hugetlb'], ['--prefault'], ['--irqchip', 'split'], ['--halt-polling', '0']].map((option) => ({
+    what: `${option.join(' ')} with the wasm engine`,
+    args: ['run', '--engine', 'wasm', ...option],
     status: 2,
-    message: /--engine kvm/,
-  },
+    message: new RegExp(`${option[0]} is for the kvm engine.*--engine kvm`),
+  })),
   { what: 'too little memory', args: ['run', '--memory', '64K'], status: 65, message: /64 KiB.*--memory/ },
   { what: 'a missing disk', args: ['run', '--disk', 'missing.img'], status: 66, message: /missing\.img.*no such file/ },
   { what: 'an odd-sized disk', args: ['run', '--disk', file('odd', 1000)], status: 66, message: /multiple of 512/ },

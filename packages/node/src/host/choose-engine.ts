@@ -41,7 +41,7 @@ export const WasmRing0Rate = 600e6;
 export const SlowestRing0Rate = 20e6;
 
 const ForMoreThanWasm = `use a host with a fast ${KvmDevicePath}; lodger doctor says what is wrong with this one's`;
-const ForMoreThanKvm = 'use another host';
+const ForMoreThanKvm = 'use a larger host';
 
 /** The engine for `choice`; without one, what LODGER_ENGINE says, and `auto` without that. */
 export async function chooseEngine(choice: EngineChoice | undefined): Promise<EngineDecision> {

@@ -1,6 +1,7 @@
 /** What the probes make of hosts as Linux describes them. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { checkAddressSpace } from './address-space.ts';
 import { probeCgroups } from './cgroups.ts';
 import { HostFiles } from './host-files.ts';
 import { probeKvmDevice } from './kvm-device.ts';
@@ -69,6 +70,25 @@ test('memory: huge pages, merging, strict overcommit, limits', () => {
     overcommit: { mode: 'strict', left: 3 * MiB },
     limits: { addressSpace: Infinity, lockedMemory: 8 * MiB, openFiles: 1024, processes: 96365 },
   });
+});
+
+test('a machine that does not fit into the address space of the process', () => {
+  const host = (limit: string) =>
+    hostWith({
+      '/proc/self/limits': `Max address space  ${limit}  unlimited  bytes\n`,
+      '/proc/self/status': 'VmSize:\t1048576 kB\n',
+    });
+  const kvm = { engine: 'kvm', memorySize: 4 * 1024 * MiB, guestThreads: 1 } as const;
+  const wasm = { engine: 'wasm', memorySize: 2 * MiB, guestThreads: 1 } as const;
+  const eightGiB = String(8 * 1024 * MiB);
+  for (const use of [kvm, wasm]) checkAddressSpace(use, host('unlimited'));
+  checkAddressSpace(kvm, host(eightGiB));
+  for (const use of [wasm, { ...kvm, guestThreads: 4 }, { ...kvm, memorySize: 6 * 1024 * MiB }]) {
+    assert.throws(() => checkAddressSpace(use, host(eightGiB)), {
+      code: 'MemoryTooLarge',
+      message: /7\.0 GiB more.*ulimit -v/,
+    });
+  }
 });
 
 test('cgroup version 2, as systemd delegates it', () => {

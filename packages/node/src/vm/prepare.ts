@@ -8,6 +8,7 @@ import { PageSize } from '@lodger/vmm/memory/address.js';
 import { openDiskImage } from '../disks/disk-image.ts';
 import type { DiskImage } from '../disks/disk-image.ts';
 import { ensureGuestImage, loadInitrdFile, loadKernelFile } from '../images/index.ts';
+import { checkAddressSpace } from '../host/address-space.ts';
 import { chooseEngine } from '../host/choose-engine.ts';
 import type { EngineDecision } from '../host/choose-engine.ts';
 import { loadEngine } from '../threads/engine-choice.ts';
@@ -47,6 +48,7 @@ export async function prepare(options: VirtualMachineOptions): Promise<PreparedM
   const limits = engine.limits();
   const memorySize = checkedMemory(options.memory ?? DefaultMemory, limits, decision);
   const cpus = checkedCpus(options.cpus ?? 1, limits, decision);
+  checkAddressSpace({ engine: decision.engine, memorySize, guestThreads: engine.vcpuThreads ? cpus : 1 });
   checkTimeout(options.timeout);
   const disks = openDisks(options);
   try {
@@ -97,12 +99,18 @@ function serialOf(path: string): string {
 }
 
 /** Options that only the kvm engine has, and how the command spells them. */
-const KvmOptions = { prefault: '--prefault', hugePages: '--huge-pages', irqchip: '--irqchip' } as const;
+const KvmOptions = {
+  prefault: '--prefault',
+  hugePages: '--huge-pages',
+  irqchip: '--irqchip',
+  haltPolling: '--halt-polling',
+  disableExits: '--disable-exits',
+} as const;
 
 function checkKvmOptions(options: VirtualMachineOptions, { engine, reason }: EngineDecision): void {
   if (engine === 'kvm') return;
   const names = Object.keys(KvmOptions) as (keyof typeof KvmOptions)[];
-  const given = names.find((name) => options[name]);
+  const given = names.find((name) => options[name] !== undefined && options[name] !== false);
   if (given === undefined) return;
   throw new HostError(
     'InvalidArgument',
