@@ -31,6 +31,11 @@ export interface EngineVmConfig {
 
 export interface EngineVm {
   readonly memory: GuestMemory;
+  /**
+   * The processor that the guest sees: what to ask another engine or host for, so that the guest can go on there. Features
+   * that this host could not give are among those left out.
+   */
+  readonly cpu: CpuChoice;
   /** MSIs; legal from any thread that holds the VM. */
   readonly msi: MsiSink;
   /** Guest writes and interrupts bound to events of the host; undefined for an engine that has none. */

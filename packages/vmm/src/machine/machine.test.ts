@@ -61,6 +61,7 @@ function machine(script: readonly VcpuExit[], typed = '') {
   const vcpu = new ReplayedVcpu(script);
   const vm: EngineVm = {
     memory,
+    cpu: { model: 'x86-64-v2', without: [] },
     msi: new RecordedMsi(),
     interruptLine: (gsi) => lines[gsi]!,
     createVcpu: () => vcpu,

@@ -32,7 +32,7 @@ const ApicEnabled = 1n << 11n;
 const WasmModel = 'x86-64-v2';
 
 /** @throws HostError: the engine translates no AVX, and there is no host's processor under it. */
-function portableModel({ model, without }: CpuChoice = { model: WasmModel, without: [] }): PortableModel {
+function portableModel({ model, without }: CpuChoice): PortableModel {
   if (model === WasmModel) return reducedModel(PortableModels[model], without);
   throw new HostError(
     'InvalidArgument',
@@ -41,6 +41,7 @@ function portableModel({ model, without }: CpuChoice = { model: WasmModel, witho
 }
 
 export class CpuModel {
+  readonly choice: CpuChoice;
   readonly decoderFeatures: readonly CpuFeature[];
   readonly paravirtual: Paravirtual;
   readonly #model: PortableModel;
@@ -49,7 +50,8 @@ export class CpuModel {
 
   constructor(config: CpuModelConfig) {
     this.#config = config;
-    this.#model = portableModel(config.cpu);
+    this.choice = config.cpu ?? { model: WasmModel, without: [] };
+    this.#model = portableModel(this.choice);
     const { features } = this.#model;
     this.decoderFeatures = CpuFeatures.filter((name) => features.has(name as CpuFeatureName));
     this.paravirtual = new Paravirtual(config);

@@ -9,6 +9,7 @@ import { HostError } from '../../errors/host-error.ts';
 import type { Clock } from '../../time/clock.ts';
 import { HeapTimerQueue } from '../../time/timer-queue.ts';
 import { TscRate } from '../../time/tsc-rate.ts';
+import type { CpuChoice } from '../../x86/cpu-models.ts';
 import type { CpuFeature } from '../../x86/instructions/table/notation.ts';
 import { createDecoder } from '../../x86/decode/decoder.ts';
 import type { Engine, EngineVm, EngineVmConfig, MemorySlot, Vcpu } from '../engine.ts';
@@ -219,6 +220,10 @@ export class WasmEngineVm implements EngineVm {
         count: this.#view.getUint32(counters + number * 4, true),
       }))
       .sort((a, b) => b.count - a.count);
+  }
+
+  get cpu(): CpuChoice {
+    return this.#model.choice;
   }
 
   statistics(): EngineStatistics {
