@@ -12,6 +12,7 @@ import type { SharedKvmMemory } from './host-memory.ts';
 import { EndedInterrupts } from './irqchip/ended-interrupts.ts';
 import { VcpuWords } from './kick.ts';
 import { close, munmap, viewOf } from './linux/libc.ts';
+import type { StateContext } from './state/context.ts';
 import { KvmVcpu } from './vcpu.ts';
 import type { VcpuHelper } from './vcpu.ts';
 
@@ -28,6 +29,8 @@ export interface SharedKvmVm {
   readonly dirtyRings?: SharedDirtyRings | undefined;
   /** Event file descriptors: events/event-wiring.ts. */
   readonly events: readonly number[];
+  /** What this host's KVM keeps of a vCPU. */
+  readonly state: StateContext;
   /** irqchip/ended-interrupts.ts. */
   readonly endedInterrupts: Int32Array;
   /** Bytes of a vCPU's mapping. */
@@ -65,6 +68,7 @@ export function attachKvmVcpu(shared: SharedKvmVm, id: number, clock: Clock): Kv
     words: new VcpuWords(shared.words, id),
     memory: attachKvmMemory(shared),
     clock,
+    state: shared.state,
     helper: remoteHelper(shared),
     dirtyRing: shared.dirtyRings && dirtyRing && new DirtyRings(shared.dirtyRings, [dirtyRing]),
   });

@@ -22,6 +22,7 @@ import { KickSignal } from './kick.ts';
 import type { VcpuWords } from './kick.ts';
 import { Errno, tryIoctl } from './linux/libc.ts';
 import { nameThread, PendingSignal, ThreadTimer } from './linux/thread.ts';
+import type { StateContext } from './state/context.ts';
 import { readVcpuState, writeVcpuState } from './state/vcpu-state.ts';
 
 const halt = { kind: 'halt' } as const;
@@ -47,6 +48,7 @@ export interface KvmVcpuConfig {
   readonly memory: GuestMemory;
   /** Deadlines of {@link KvmVcpu.run} are in its time; it must be a real one. */
   readonly clock: Clock;
+  readonly state: StateContext;
   readonly helper?: VcpuHelper | undefined;
   /** The vCPU's own ring of written pages, where the VM has them. */
   readonly dirtyRing?: DirtyRings | undefined;
@@ -60,6 +62,7 @@ export class KvmVcpu implements Vcpu {
   readonly #words: VcpuWords;
   readonly #memory: GuestMemory;
   readonly #clock: Clock;
+  readonly #state: StateContext;
   readonly #helper: VcpuHelper | undefined;
   readonly #dirtyRing: DirtyRings | undefined;
   readonly #exits: KvmExits;
@@ -80,6 +83,7 @@ export class KvmVcpu implements Vcpu {
     this.#words = config.words;
     this.#memory = config.memory;
     this.#clock = config.clock;
+    this.#state = config.state;
     this.#helper = config.helper;
     this.#dirtyRing = config.dirtyRing;
     this.#exits = new KvmExits(config.run);
@@ -252,7 +256,7 @@ export class KvmVcpu implements Vcpu {
    */
   state(): VcpuState {
     this.#settle();
-    return readVcpuState(this.fd);
+    return readVcpuState(this.fd, this.#state);
   }
 
   /** What was left of the instruction of the last exit is dropped. */
@@ -262,7 +266,7 @@ export class KvmVcpu implements Vcpu {
       this.#exits.takeAnswer();
       this.#exits.drop();
     } while (this.#complete() !== undefined);
-    writeVcpuState(this.fd, state);
+    writeVcpuState(this.fd, this.#state, state);
   }
 
   #settle(): void {

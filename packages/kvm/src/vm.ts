@@ -1,4 +1,5 @@
 /** A VM of KVM: guest memory, interrupt controllers and vCPUs. */
+import { requireVersion } from '@lodger/vmm/bus/saved-state.js';
 import type { EngineVm, EngineVmConfig, MemorySlot } from '@lodger/vmm/engine/engine.js';
 import type { VcpuExit } from '@lodger/vmm/engine/exit.js';
 import type { VmState } from '@lodger/vmm/engine/state.js';
@@ -27,6 +28,8 @@ import { close, MapFlag, mmap, Prot, viewOf } from './linux/libc.ts';
 import { MemorySlots } from './memory-slots.ts';
 import { releaseKvm } from './shared-vm.ts';
 import type { SharedKvmVcpu, SharedKvmVm } from './shared-vm.ts';
+import { readClock, writeClock } from './state/clock.ts';
+import { stateContext } from './state/context.ts';
 import { KvmSystem } from './system.ts';
 import { KvmVcpu } from './vcpu.ts';
 
@@ -106,6 +109,7 @@ export class KvmVm implements EngineVm {
       words: new VcpuWords(words, id),
       memory: this.memory,
       clock: this.#clock,
+      state: this.#shared.state,
       helper: this.interrupts.helper(id),
       dirtyRing: dirtyRing && new DirtyRings(dirtyRings, [dirtyRing]),
     });
@@ -141,11 +145,14 @@ export class KvmVm implements EngineVm {
   }
 
   state(): VmState {
-    throw new Error('not yet');
+    const clock = readClock(this.fd, this.#clock.wallClock());
+    return { version: 1, ...this.interrupts.save(), clock };
   }
 
-  setState(_state: VmState): void {
-    throw new Error('not yet');
+  setState(state: VmState): void {
+    requireVersion({ version: state.version }, 1, 'interrupt controllers');
+    writeClock(this.fd, state.clock.kvmClock);
+    this.interrupts.restore(state);
   }
 
   /** Every thread must be done with the VM. */
@@ -184,6 +191,7 @@ function shareable(
     attention: new Int32Array(new SharedArrayBuffer(4)),
     words: createVcpuWords(vcpus),
     dirtyRings: hasRings ? enableDirtyRings(vmFd, memory, vcpus, dirtyRingSize) : undefined,
+    state: stateContext(system.fd, vmFd),
     endedInterrupts: new EndedInterrupts().words,
     runSize: system.vcpuMapSize,
     released: new Int32Array(new SharedArrayBuffer(4)),

@@ -6,12 +6,14 @@
  * IOAPIC only; the PIT, interrupt 0 of KVM, drives pin 2 of the IOAPIC.
  */
 import type { InterruptLine } from '@lodger/vmm/interrupts/interrupt-line.js';
+import type { IrqChipState } from '@lodger/vmm/interrupts/irqchip.js';
 import { Gsi } from '@lodger/vmm/machine/memory-map.js';
 import { IrqLevel, PitConfig, PitSpeakerDummy } from '../api/layouts.ts';
 import { KvmRequest, kvmIoctl } from '../api/requests.ts';
 import { IoapicPins, IrqchipId } from '../api/state-layouts.ts';
 import { viewOfBytes } from '../api/struct.ts';
 import type { GsiRoutes, GsiTarget } from './gsi-routes.ts';
+import { readControllers, writeControllers } from '../state/controllers.ts';
 import { SharedLines } from './shared-lines.ts';
 import type { VmInterrupts } from './vm-interrupts.ts';
 
@@ -24,9 +26,11 @@ const PitGsi = 0;
 
 export class KernelIrqchip implements VmInterrupts {
   readonly kind = 'kernel';
+  readonly #vmFd: number;
   readonly #lines: SharedLines;
 
   constructor(vmFd: number, routes: GsiRoutes) {
+    this.#vmFd = vmFd;
     kvmIoctl(vmFd, KvmRequest.CreateIrqchip);
     kvmIoctl(vmFd, KvmRequest.CreatePit2, PitConfig.create({ flags: PitSpeakerDummy }));
     for (let gsi = 0; gsi < IoapicPins; gsi++) routes.set(gsi, ...pinsOf(gsi));
@@ -49,6 +53,14 @@ export class KernelIrqchip implements VmInterrupts {
   }
 
   helper(): undefined {}
+
+  save(): IrqChipState {
+    return readControllers(this.#vmFd);
+  }
+
+  restore(state: IrqChipState): void {
+    writeControllers(this.#vmFd, state);
+  }
 
   nextDeadline(): number {
     return Infinity;

@@ -16,6 +16,7 @@ import type { VcpuExit } from '@lodger/vmm/engine/exit.js';
 import type { InterruptLine } from '@lodger/vmm/interrupts/interrupt-line.js';
 import type { InterruptMessage } from '@lodger/vmm/interrupts/interrupt-message.js';
 import { IoApic, IoApicPinCount } from '@lodger/vmm/interrupts/ioapic.js';
+import type { IrqChipState } from '@lodger/vmm/interrupts/irqchip.js';
 import { Pic8259Pair } from '@lodger/vmm/interrupts/pic-8259.js';
 import { Gsi, PhysicalMap, PortMap } from '@lodger/vmm/machine/memory-map.js';
 import { bitfield } from '@lodger/vmm/registers/bitfield.js';
@@ -128,8 +129,16 @@ export class SplitIrqchip implements VmInterrupts {
     }
   }
 
-  /** After the controllers' states were set. */
-  restored(): void {
+  save(): IrqChipState {
+    return { pic: this.pic.save(), ioapic: this.ioapic.save(), pit: this.pit.save(), speaker: this.speaker.save() };
+  }
+
+  restore(state: IrqChipState): void {
+    // The PIT drives its line; what came of that is part of the others' state
+    this.pit.restore(state.pit);
+    this.speaker.restore(state.speaker);
+    this.ioapic.restore(state.ioapic);
+    this.pic.restore(state.pic);
     this.#updateRoutes();
   }
 

@@ -11,7 +11,7 @@ import { requireVersion } from '../bus/saved-state.ts';
 
 /** The PC's 14.31818 MHz / 12, rounded as Linux's PIT_TICK_RATE. */
 export const PitFrequency = 1_193_182;
-const NanosecondsPerTick = 1e9 / PitFrequency;
+export const NanosecondsPerTick = 1e9 / PitFrequency;
 /** Nanoseconds by which sums of fractional periods may be off: a timer that fires that early fires on time. */
 const Rounding = 1;
 

@@ -12,7 +12,9 @@ import { requireVersion } from '../bus/saved-state.ts';
 import type { InterruptLine } from '../interrupts/interrupt-line.ts';
 import { bitfield } from '../registers/bitfield.ts';
 import type { Clock, Timer, TimerQueue } from '../time/clock.ts';
-import { type CounterState, CounterMode, PitCounter } from './pit-8254-counter.ts';
+import { type CounterState, CounterMode, NanosecondsPerTick, PitCounter } from './pit-8254-counter.ts';
+
+export { CounterMode, NanosecondsPerTick };
 
 /** Nanoseconds between two interrupts, at least. */
 const MinimumPeriod = 100_000;
@@ -33,8 +35,8 @@ const ReadBack = bitfield(8, { Reserved0: 0, Counters: [3, 1], NoStatus: 4, NoCo
 /** 8254 "Status Byte". */
 const StatusByte = bitfield(8, { Bcd: 0, Mode: [3, 1], Access: [5, 4], NullCount: 6, Output: 7 });
 
-/** 8254 "Control Word Format": RW bits. */
-const Access = { Latch: 0, LowByte: 1, HighByte: 2, LowThenHigh: 3 } as const;
+/** 8254 "Control Word Format": RW bits. A counter that has had no control word has Latch, and counts words. */
+export const PitAccess = { Latch: 0, LowByte: 1, HighByte: 2, LowThenHigh: 3 } as const;
 
 export interface PitPortState {
   readonly access: number;
@@ -53,7 +55,7 @@ export interface PitState extends SavedState {
 /** A counter behind its port: byte order and latches. */
 class CounterPort {
   readonly counter: PitCounter;
-  #access: number = Access.LowThenHigh;
+  #access: number = PitAccess.Latch;
   /** The low byte of a count whose high byte is still to come. */
   #writtenLow: number | undefined;
   #readHighNext = false;
@@ -95,17 +97,17 @@ class CounterPort {
       return status;
     }
     const count = this.#latchedCount ?? this.counter.value(now);
-    const twoBytes = this.#access === Access.LowThenHigh;
-    const high = twoBytes ? this.#readHighNext : this.#access === Access.HighByte;
+    const twoBytes = this.#access === PitAccess.LowThenHigh || this.#access === PitAccess.Latch;
+    const high = twoBytes ? this.#readHighNext : this.#access === PitAccess.HighByte;
     if (twoBytes) this.#readHighNext = !high;
     if (!twoBytes || high) this.#latchedCount = undefined;
     return high ? count >> 8 : count & 0xff;
   }
 
   write(value: number, now: number): void {
-    if (this.#access === Access.LowByte) {
+    if (this.#access === PitAccess.LowByte) {
       this.counter.load(value, now);
-    } else if (this.#access === Access.HighByte) {
+    } else if (this.#access === PitAccess.HighByte) {
       this.counter.load(value << 8, now);
     } else if (this.#writtenLow === undefined) {
       this.#writtenLow = value;
@@ -187,7 +189,7 @@ export class Pit8254 implements BusDevice, Saveable {
       return;
     }
     const port = this.#ports[selector]!;
-    if (ControlWord.Access.get(value) === Access.Latch) port.latchCount(now);
+    if (ControlWord.Access.get(value) === PitAccess.Latch) port.latchCount(now);
     else port.configure(value);
     if (selector === TimerCounter) this.#timerCounterChanged(now);
   }

@@ -12,7 +12,7 @@ import { bitfield } from '../registers/bitfield.ts';
 import type { Clock } from '../time/clock.ts';
 import type { Pit8254 } from './pit-8254.ts';
 
-const NmiStatusControl = bitfield(8, {
+export const NmiStatusControl = bitfield(8, {
   TimerGate: 0,
   SpeakerData: 1,
   SerrDisable: 2,

@@ -71,7 +71,7 @@ const SpuriousPin = 7;
 /** The master's input that the slave drives. */
 const CascadePin = 2;
 /** Pins whose trigger mode ELCR can set: not the timer, keyboard, cascade, RTC and FPU ones. */
-const ElcrWritable = { master: 0xf8, slave: 0xde } as const;
+export const ElcrWritable = { master: 0xf8, slave: 0xde } as const;
 
 type InitStep = 'ready' | 'icw2' | 'icw3' | 'icw4';
 
