@@ -3,7 +3,7 @@
  * vCPU is made, each vCPU's part before it runs.
  */
 import { HostError } from '@lodger/vmm/errors/host-error.js';
-import type { CpuChoice } from '@lodger/vmm/x86/cpu-models.js';
+import type { CpuChoice, PortableModelName } from '@lodger/vmm/x86/cpu-models.js';
 import { PortableModels, reducedModel } from '@lodger/vmm/x86/cpu-models.js';
 import type { CpuidEntry } from '@lodger/vmm/x86/cpuid.js';
 import { DisableExits, KvmCapability, type KvmCapabilityName } from '../api/capabilities.ts';
@@ -13,7 +13,7 @@ import { setCpuid, supportedCpuid } from './cpuid.ts';
 import { hostCpuid } from './host-model.ts';
 import { enableMonitor, setHostFeatureMsrs, setPortableFeatureMsrs } from './msrs.ts';
 import { DisableableExits, type KvmCpuOptions } from './options.ts';
-import { type PortableChoice, type ShownModel, portableCpuid, shownModel } from './portable-model.ts';
+import { type PortableChoice, type ShownModel, missingFeatures, portableCpuid, shownModel } from './portable-model.ts';
 import { setTscKhz, tscKhz } from './tsc.ts';
 
 /** What is needed of /dev/kvm: KvmSystem has it. */
@@ -46,6 +46,19 @@ export function configureCpus(system: CpuSystem, vm: number, vcpus: number, opti
   return choice.model === 'host'
     ? hostCpus(system, vcpus, supported, { ...options, cpu: choice })
     : portableCpus(system, vcpus, supported, { ...choice, model: choice.model }, options);
+}
+
+/**
+ * The most of a portable model that this host can give: the same choice is right for the wasm engine, whose guest can then
+ * go on here.
+ */
+export function offeredChoice(system: CpuSystem, model: PortableModelName): CpuChoice {
+  const offer = {
+    supported: supportedCpuid(system.fd),
+    tscDeadline: system.has('TscDeadlineTimer'),
+    tscFixed: system.has('TscControl'),
+  };
+  return { model, without: missingFeatures(PortableModels[model], offer) };
 }
 
 function checkOptions({ model }: CpuChoice, { disableExits = [], nested, realtimeHint, tscKhz }: KvmCpuOptions): void {

@@ -55,7 +55,7 @@ test('a model that the host cannot give is refused, with what is missing and wha
   const cases = [
     [v3, offerWithout('avx2', 'fma'), 'the CPU model x86-64-v3 needs fma avx2, which this host\'s KVM does not offer: use --cpu x86-64-v2'],
     [v3, offerWithout('avx2', 'sse4.2'), 'the CPU model x86-64-v3 needs sse4.2 avx2, which this host\'s KVM does not offer: use --cpu host'],
-    [v2, offerWithout('smep'), 'the CPU model x86-64-v2 needs smep, which this host\'s KVM does not offer: use --cpu host'],
+    [v2, offerWithout('smep', 'rdseed'), 'the CPU model x86-64-v2 needs smep rdseed, which this host\'s KVM does not offer: use --cpu x86-64-v2,-smep,-rdseed, or --cpu host'],
   ] as const; // prettier-ignore
   for (const [choice, offer, message] of cases) {
     assert.throws(

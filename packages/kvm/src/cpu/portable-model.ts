@@ -3,7 +3,7 @@ import { HostError } from '@lodger/vmm/errors/host-error.js';
 import type { CpuFeatureName } from '@lodger/vmm/x86/cpu-features.js';
 import { ClaimNames, Leaf } from '@lodger/vmm/x86/cpu-features.js';
 import type { CpuChoice, PortableModel, PortableModelName } from '@lodger/vmm/x86/cpu-models.js';
-import { PortableModels, reducedModel } from '@lodger/vmm/x86/cpu-models.js';
+import { PortableModels, belongsToLevel, formatCpuChoice, reducedModel } from '@lodger/vmm/x86/cpu-models.js';
 import type { CpuidEntry } from '@lodger/vmm/x86/cpuid.js';
 import { cpuidTable } from '@lodger/vmm/x86/cpuid.js';
 import type { Place } from '@lodger/vmm/x86/cpu-topology.js';
@@ -58,7 +58,7 @@ export function shownModel(choice: PortableChoice, offer: KvmOffer): ShownModel 
   const wanted = reducedModel(PortableModels[choice.model], choice.without);
   const missing = missingFeatures(wanted, offer);
   const needed = missing.filter((name) => !ClaimNames.includes(name));
-  if (needed.length > 0) throw new HostError('InvalidArgument', cannotGive(choice.model, needed, offer));
+  if (needed.length > 0) throw new HostError('InvalidArgument', cannotGive(choice, needed, offer));
   const claims = missing.filter((name) => ClaimNames.includes(name));
   return {
     model: reducedModel(wanted, claims),
@@ -66,12 +66,16 @@ export function shownModel(choice: PortableChoice, offer: KvmOffer): ShownModel 
   };
 }
 
-function cannotGive(name: PortableModelName, needed: readonly CpuFeatureName[], offer: KvmOffer): string {
-  const smaller = Object.values(PortableModels).filter(
-    (model) => model.name !== name && missingFeatures(model, offer).every((feature) => ClaimNames.includes(feature)),
+function cannotGive(choice: PortableChoice, needed: readonly CpuFeatureName[], offer: KvmOffer): string {
+  const refusal = `the CPU model ${choice.model} needs ${needed.join(' ')}, which this host's KVM does not offer`;
+  if (!needed.some((name) => belongsToLevel(choice.model, name))) {
+    const reduced = formatCpuChoice({ ...choice, without: [...choice.without, ...needed] });
+    return `${refusal}: use --cpu ${reduced}, or --cpu host`;
+  }
+  const smaller = Object.values(PortableModels).find(
+    (model) => model.name !== choice.model && missingFeatures(model, offer).every((name) => ClaimNames.includes(name)),
   );
-  const instead = smaller[0]?.name ?? 'host';
-  return `the CPU model ${name} needs ${needed.join(' ')}, which this host's KVM does not offer: use --cpu ${instead}`;
+  return `${refusal}: use --cpu ${smaller?.name ?? 'host'}`;
 }
 
 /** KVM_SET_CPUID2's entries of one vCPU. OSXSAVE and the APIC's bit follow the guest's registers by KVM's hand. */

@@ -53,6 +53,18 @@ export const PortableModels: Readonly<Record<PortableModelName, PortableModel>> 
   'x86-64-v3': portable('x86-64-v3', 'Lodger-v3', []),
 };
 
+/** What makes the levels (x86-64 psABI, "Micro-Architecture Levels"): a model without one of these is not worth its name. */
+const LevelFeatures: Readonly<Record<PortableModelName, readonly CpuFeatureName[]>> = {
+  'x86-64-v2': ['cx16', 'lahf_lm', 'popcnt', 'sse3', 'sse4.1', 'sse4.2', 'ssse3'],
+  'x86-64-v3': ['avx', 'avx2', 'bmi1', 'bmi2', 'f16c', 'fma', 'lzcnt', 'movbe', 'xsave'],
+};
+
+/** True for what the level is made of, false for what the model has beyond it. */
+export function belongsToLevel(model: PortableModelName, name: CpuFeatureName): boolean {
+  const levels = model === 'x86-64-v2' ? [model] : (['x86-64-v2', model] as const);
+  return isBaseline(name) || levels.some((level) => LevelFeatures[level].includes(name));
+}
+
 /** The model but for `without` and what is nothing without it. */
 export function reducedModel(model: PortableModel, without: Iterable<CpuFeatureName>): PortableModel {
   const left = withDependents(without);
