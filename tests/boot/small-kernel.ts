@@ -37,5 +37,71 @@ export const hang = [0xfa, 0xf4, 0xeb, 0xfd];
 /** jmp to itself. */
 export const spin = [0xeb, 0xfe];
 
-/** push 0; push 0; lidt [esp]; int3: nothing can be delivered. */
-export const tripleFault = [0x6a, 0x00, 0x6a, 0x00, 0x0f, 0x01, 0x1c, 0x24, 0xcc];
+const words = (...values: readonly number[]): number[] =>
+  values.flatMap((value) => [value & 0xff, (value >>> 8) & 0xff, (value >>> 16) & 0xff, value >>> 24]);
+
+/** mov esp, 0x7000. */
+const stack = [0xbc, ...words(0x7000)];
+
+/** With a stack: push 0; push 0; lidt [esp]; ud2: nothing can be delivered. */
+export const tripleFault = [...stack, 0x6a, 0x00, 0x6a, 0x00, 0x0f, 0x01, 0x1c, 0x24, 0x0f, 0x0b];
+
+/** mov dword [address], value. */
+export const store = (address: number, value: number): number[] => [0xc7, 0x05, ...words(address, value)];
+
+/** again: cmp byte [address], value; jne again. */
+export const waitFor = (address: number, value: number): number[] => [0x80, 0x3d, ...words(address), value, 0x75, 0xf7];
+
+/** mov ecx, count; again: code; dec ecx; jnz again. */
+export const repeat = (count: number, code: readonly number[]): number[] => {
+  const back = -(code.length + 7);
+  return [0xb9, ...words(count), ...code, 0x49, 0x0f, 0x85, ...words(back)];
+};
+
+/** mov eax, [address]; cmp eax, value; jne over; code; over: */
+export const ifEqual = (address: number, value: number, code: readonly number[]): number[] => [
+  ...[0xa1, ...words(address), 0x3d, ...words(value), 0x0f, 0x85, ...words(code.length)],
+  ...code,
+];
+
+/** Where the second processor starts (SIPI vector 8), in real mode. */
+const StartAddress = 0x8000;
+/** A flat GDT: null, code, data. */
+const FlatGdt = words(0, 0, 0xffff, 0x00cf_9b00, 0xffff, 0x00cf_9300);
+const LocalApic = { Spurious: 0xfee0_00f0, Command: 0xfee0_0300 } as const;
+/** To all but the sender: INIT; start-up at {@link StartAddress}. */
+const Ipi = { Init: 0x000c_4500, StartUp: 0x000c_4600 | (StartAddress >> 12) } as const;
+
+/** What a started processor does at {@link StartAddress}: to protected mode, then to `target`. */
+function trampoline(target: number): number[] {
+  // cli; xor ax, ax; mov ds, ax
+  const start = [0xfa, 0x31, 0xc0, 0x8e, 0xd8];
+  const toProtected = [0x0f, 0x20, 0xc0, 0x0c, 0x01, 0x0f, 0x22, 0xc0]; // mov eax, cr0; or al, 1; mov cr0, eax
+  const lgdtBytes = 5;
+  const jumpBytes = 8;
+  const flatAt = StartAddress + start.length + lgdtBytes + toProtected.length + jumpBytes;
+  // mov ax, 0x10; mov ds, ax; mov es, ax; mov ss, ax; mov eax, target; jmp eax
+  const flat = [0x66, 0xb8, 0x10, 0x00, 0x8e, 0xd8, 0x8e, 0xc0, 0x8e, 0xd0, 0xb8, ...words(target), 0xff, 0xe0];
+  const gdtrAt = flatAt + flat.length;
+  const gdtr = [FlatGdt.length - 1, 0, ...words(gdtrAt + 6)];
+  const lgdt = [0x0f, 0x01, 0x16, gdtrAt & 0xff, gdtrAt >> 8];
+  const jump = [0x66, 0xea, ...words(flatAt), 0x08, 0x00];
+  return [...start, ...lgdt, ...toProtected, ...jump, ...flat, ...gdtr, ...FlatGdt];
+}
+
+/** Starts the other processors, which run `others` in protected mode, and goes on with `first`. */
+export function onBoth(first: readonly number[], others: readonly number[]): number[] {
+  const callBytes = 5;
+  const code = trampoline(CodeAddress + stack.length + callBytes + trampoline(0).length);
+  const copied = code.length;
+  // call over; …; over: pop esi; mov edi, StartAddress; mov ecx, copied; rep movsb
+  return [
+    ...stack,
+    ...[0xe8, ...words(copied + others.length), ...code, ...others],
+    ...[0x5e, 0xbf, ...words(StartAddress), 0xb9, ...words(copied), 0xf3, 0xa4],
+    ...store(LocalApic.Spurious, 0x1ff),
+    ...store(LocalApic.Command, Ipi.Init),
+    ...store(LocalApic.Command, Ipi.StartUp),
+    ...first,
+  ];
+}
