@@ -264,7 +264,8 @@ export const inputOutputTests: ContractTests = {
     guest.update(({ sregs }) => {
       sregs.idt.base = BigInt(Device);
     });
-    assert.equal(guest.run().end, 'shutdown');
+    // An engine may also say that it cannot go on with such a guest
+    assert.match(guest.run().end, guest.vm.haltsInRun ? /^(shutdown|failure)$/ : /^shutdown$/);
   },
 
   'a port read in virtual memory that is not there asks nobody'(engine) {

@@ -100,7 +100,9 @@ export const runningTests: ContractTests = {
 
   'a repetition that lasts'(engine) {
     const guest = new EngineGuest(engine);
-    guest.start((a) => a.mov(rsi, 0).mov(rcx, -1n).db(0xf3, 0xac).label('loop').jmp('loop')); // rep lodsb
+    // A GiB that is one 2 MiB page over and over
+    for (let i = 0; i < 512; i++) guest.write64(At.PageTables + 0x4000 + i * 8, 0x20_0087n);
+    guest.start((a) => a.mov(rsi, At.High).mov(rcx, -1n).db(0xf3, 0xac).label('loop').jmp('loop')); // rep lodsb
     comesBack(guest);
   },
 
