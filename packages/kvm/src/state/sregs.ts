@@ -1,11 +1,11 @@
 /** Segments, descriptor tables and control registers: KVM API documentation 4.13 "KVM_GET_SREGS". */
 import type { DescriptorTable, Segment, SystemRegisters } from '@lodger/vmm/engine/state.js';
 import { KvmRequest, kvmIoctl } from '../api/requests.ts';
-import { Segment as SegmentLayout, Sregs } from '../api/state-layouts.ts';
+import { Sregs } from '../api/state-layouts.ts';
 import type { Value } from '../api/struct.ts';
 import { getState } from './transfer.ts';
 
-type RawSegment = Value<typeof SegmentLayout>;
+type RawSegment = Value<typeof Sregs>['cs'];
 
 export function readSregs(fd: number): SystemRegisters {
   const raw = getState(fd, KvmRequest.GetSregs, Sregs);
