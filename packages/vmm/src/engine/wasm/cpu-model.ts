@@ -40,9 +40,16 @@ function portableModel({ model, without }: CpuChoice): PortableModel {
   );
 }
 
+function decoderFeatures({ features }: PortableModel): ReadonlySet<CpuFeature> {
+  return new Set(CpuFeatures.filter((name) => features.has(name as CpuFeatureName)));
+}
+
 export class CpuModel {
   readonly choice: CpuChoice;
-  readonly decoderFeatures: readonly CpuFeature[];
+  /** What the guest's instructions may need. */
+  readonly decoderFeatures: ReadonlySet<CpuFeature>;
+  /** The same of the whole model, which the core is made for. */
+  readonly coreFeatures: ReadonlySet<CpuFeature> = decoderFeatures(PortableModels[WasmModel]);
   readonly paravirtual: Paravirtual;
   readonly #model: PortableModel;
   readonly #config: CpuModelConfig;
@@ -52,8 +59,7 @@ export class CpuModel {
     this.#config = config;
     this.choice = config.cpu ?? { model: WasmModel, without: [] };
     this.#model = portableModel(this.choice);
-    const { features } = this.#model;
-    this.decoderFeatures = CpuFeatures.filter((name) => features.has(name as CpuFeatureName));
+    this.decoderFeatures = decoderFeatures(this.#model);
     this.paravirtual = new Paravirtual(config);
     this.#accounting = new RunAccounting(this.paravirtual.stealTime, config.clock, config.vcpus);
   }

@@ -10,7 +10,6 @@ import type { Clock } from '../../time/clock.ts';
 import { HeapTimerQueue } from '../../time/timer-queue.ts';
 import { TscRate } from '../../time/tsc-rate.ts';
 import type { CpuChoice } from '../../x86/cpu-models.ts';
-import type { CpuFeature } from '../../x86/instructions/table/notation.ts';
 import { createDecoder } from '../../x86/decode/decoder.ts';
 import type { Engine, EngineVm, EngineVmConfig, MemorySlot, Vcpu } from '../engine.ts';
 import type { VcpuState, VmState } from '../state.ts';
@@ -151,8 +150,11 @@ export class WasmEngineVm implements EngineVm {
       tscOffset: (vcpu) => this.#cpus[vcpu]!.u64(Cpu.TscOffset),
     });
     const rare = this.#rareTable();
-    const decoder = createDecoder({ features: new Set<CpuFeature>(this.#model.decoderFeatures) });
-    const inline = inlineHandlers(decoder);
+    const { coreFeatures, decoderFeatures } = this.#model;
+    const coreDecoder = createDecoder({ features: coreFeatures });
+    const isWhole = decoderFeatures.size === coreFeatures.size;
+    const decoder = isWhole ? coreDecoder : createDecoder({ features: decoderFeatures });
+    const inline = inlineHandlers(coreDecoder);
     const environment = {
       rareIndex: rare.index,
       data: (name: string, bytes: () => Uint8Array) => this.#constant(name, bytes),
@@ -187,7 +189,7 @@ export class WasmEngineVm implements EngineVm {
       },
       this.core,
     );
-    this.handlers.prepare(commonForms(decoder));
+    this.handlers.prepare(commonForms(coreDecoder));
     this.#lowering = new Lowering({
       buffer: this.buffer,
       layout: this.layout,
