@@ -2,7 +2,8 @@
  * Which pages of RAM were written: for snapshots and for moving a running machine to another host.
  *
  * Pages that the guest writes come from KVM (dirty-log.ts, dirty-ring.ts), those that devices write from
- * written-pages.ts. Memory slots that were added to RAM are not tracked.
+ * written-pages.ts. Memory slots that were added to RAM are not tracked. KVM may name a page more: one that the guest read
+ * for the first time and that it gave write access to at once.
  */
 import { gpa, PageSize } from '@lodger/vmm/memory/address.js';
 import type { MemoryRange } from '@lodger/vmm/memory/guest-memory.js';

@@ -42,7 +42,9 @@ function touch(options: KvmEngineOptions, first: number, count: number): string[
       assert.equal(exit.kind, 'pio-write');
       if (exit.kind === 'pio-write') port = exit.port;
     }
-    const ranges = tracker.collect().map(({ start: at, length }) => `${at / PageSize}+${length / PageSize}`);
+    // Where the guest's page tables are the processor's, its code is mapped writable and so counts as written
+    const touched = tracker.collect().filter((range) => range.start !== CodeAt);
+    const ranges = touched.map(({ start: at, length }) => `${at / PageSize}+${length / PageSize}`);
     tracker.stop();
     return ranges;
   } finally {

@@ -177,16 +177,16 @@ test('a process whose address space is limited gets a reason', () => {
   const module = new URL('./host-memory.js', import.meta.url).href;
   const script = `
     const { allocateRam } = await import(${JSON.stringify(module)});
-    try { allocateRam(2 ** 33); } catch (error) { console.log(error.code + ': ' + error.message); }
+    try { allocateRam(2 ** 31); } catch (error) { console.log(error.code + ': ' + error.message); }
   `;
   const command = [
     '-c',
-    'ulimit -v 8000000; exec "$0" --jitless --input-type=module -e "$1"',
+    'ulimit -v 2000000; exec "$0" --jitless --input-type=module -e "$1"',
     process.execPath,
     script,
   ];
   const { stdout } = spawnSync('sh', command, { encoding: 'utf8' });
-  assert.match(stdout, /^MemoryTooLarge: the host refuses 8192 MiB of memory \(ENOMEM\): use a smaller --memory/);
+  assert.match(stdout, /^MemoryTooLarge: the host refuses 2048 MiB of memory \(ENOMEM\): use a smaller --memory/);
 });
 
 test('another thread makes its own object of the same memory', async () => {

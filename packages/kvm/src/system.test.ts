@@ -7,6 +7,7 @@ import {
   existsSync,
   mkdtempSync,
   readdirSync,
+  readFileSync,
   rmSync,
   symlinkSync,
   writeFileSync,
@@ -62,9 +63,13 @@ describe('no permission', { skip: process.getuid?.() !== 0 && 'needs root, to be
   }
 
   test('names the group to join', () => {
-    const message = asNobody(4, 0o660);
-    assert.match(message, /^EngineUnavailable: no permission to use \S+ \(group adm, mode 660\)/);
-    assert.match(message, /join the group with "sudo usermod -aG adm \$USER" and log in again, or use --engine wasm/);
+    const groups = readFileSync('/etc/group', 'utf8')
+      .split('\n')
+      .map((line) => line.split(':'));
+    const [name, , gid] = groups.find(([, , id]) => id !== '0')!;
+    const message = asNobody(Number(gid), 0o660);
+    assert.match(message, new RegExp(`^EngineUnavailable: no permission to use \\S+ \\(group ${name}, mode 660\\)`));
+    assert.match(message, new RegExp(`"sudo usermod -aG ${name} \\$USER" and log in again, or use --engine wasm`));
   });
 
   test('a group without a name is shown by its number', () => {
