@@ -5,7 +5,7 @@ import { KvmEngine } from '@lodger/kvm/engine.js';
 import { createEventFd, drainEventFd, signalEventFd } from '@lodger/kvm/linux/eventfd.js';
 import { close } from '@lodger/kvm/linux/libc.js';
 import type { KvmVm } from '@lodger/kvm/vm.js';
-import { type Assembler, al, eax, ebx, mem, rbx } from '../guest/assembler.ts';
+import { type Assembler, al, ax, dx, eax, ebx, ecx, edx, mem, rbx } from '../guest/assembler.ts';
 import { At, EngineGuest, done } from './engine-guest.ts';
 import { kvmMissing, realClock } from './kvm-host.ts';
 
@@ -174,4 +174,36 @@ test('an interrupt wakes a halted guest without its thread', { skip }, () => {
   const { log, end } = guest.run({ after: () => signalEventFd(irq) });
   assert.deepEqual(log, ['out 80 1 0', `event ${Vector}`]);
   assert.equal(end, 'done 3');
+});
+
+test('posted port writes are no exits and come before the next one, in order, however many', { skip }, () => {
+  const { guest, vm } = create();
+  const posted = vm.postedWrites;
+  assert.ok(posted !== undefined);
+  posted.post(0xcf8, 4);
+  const Writes = 400;
+  const log: string[] = [];
+  const note = (text: string) => void log.push(text);
+  const drain = () => posted.drain((port, size, value) => note(`${port.toString(16)} ${size} ${value}`));
+  guest.start((a) => {
+    a.mov(edx, 0xcf8).mov(ecx, Writes).label('again');
+    a.mov(eax, ecx).out(dx, eax).dec(ecx).jcc('nz', 'again');
+    a.mov(edx, 0xcfc).in(eax, dx).mov(edx, 0xcfa).out(dx, ax).mov(edx, 0xcfb).out(dx, ax);
+    done(a);
+  });
+  let exits = 0;
+  const { end } = guest.run({
+    after(line) {
+      exits++;
+      drain();
+      note(line);
+    },
+  });
+  assert.equal(end, 'done 0');
+  const expected = Array.from({ length: Writes }, (_, index) => `cf8 4 ${Writes - index}`);
+  // The ring holds 169: a write that finds it full is an exit.
+  const asExit = (line: string) =>
+    line.replace(/^out cf8 4 (\w+)$/, (_, value: string) => `cf8 4 ${parseInt(value, 16)}`);
+  assert.deepEqual(log.map(asExit), [...expected, 'in cfc 4', 'cfa 2 0', 'out cfb 2 0']);
+  assert.ok(exits <= 2 + Math.ceil(Writes / 100), `${exits} exits`);
 });

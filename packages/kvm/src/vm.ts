@@ -14,6 +14,7 @@ import { DirtyLog } from './dirty-log.ts';
 import { DirtyRings, DirtyRingTracker, enableDirtyRings, largestDirtyRing, mapDirtyRing } from './dirty-ring.ts';
 import type { DirtyTracker } from './dirty-tracker.ts';
 import type { KvmEngineOptions } from './engine.ts';
+import { CoalescedWrites } from './events/coalesced-writes.ts';
 import { KvmEventWiring } from './events/event-wiring.ts';
 import { KvmGuestMemory } from './guest-memory.ts';
 import { allocateRam, releaseRam } from './host-memory.ts';
@@ -44,6 +45,7 @@ export class KvmVm implements EngineVm {
   readonly slots: MemorySlots;
   readonly msi: KvmMessageSink;
   readonly events: KvmEventWiring;
+  readonly postedWrites: CoalescedWrites | undefined;
   readonly haltsInRun = true;
   readonly routes: GsiRoutes;
   readonly fd: number;
@@ -75,6 +77,7 @@ export class KvmVm implements EngineVm {
       this.msi = new KvmMessageSink(fd);
       this.interrupts = this.#createIrqchip(options);
       this.events = new KvmEventWiring(fd, this.routes, this.#system, this.#events);
+      if (this.#system.has('CoalescedPio')) this.postedWrites = new CoalescedWrites(fd);
       this.#cpus = configureCpus(this.#system, fd, config.vcpus, cpuOptions(config, options));
     } catch (error) {
       if (fd !== undefined) close(fd);
@@ -102,10 +105,12 @@ export class KvmVm implements EngineVm {
     const dirtyRing = dirtyRings && mapDirtyRing(dirtyRings, id, fd);
     this.#vcpus.push({ id, fd, run, dirtyRing });
     if (this.#vcpus.length === this.#config.vcpus) this.#system.close();
+    const mapping = viewOf(run, runSize);
+    this.postedWrites?.attach(mapping);
     return new KvmVcpu({
       id,
       fd,
-      run: viewOf(run, runSize),
+      run: mapping,
       words: new VcpuWords(words, id),
       memory: this.memory,
       clock: this.#clock,

@@ -11,6 +11,7 @@ import type { GuestPhysicalAddress } from '../memory/address.ts';
 import type { Clock } from '../time/clock.ts';
 import type { CpuChoice } from '../x86/cpu-models.ts';
 import type { VcpuExit } from './exit.ts';
+import type { PostedWrites } from './posted-writes.ts';
 import type { VcpuState, VmState } from './state.ts';
 
 export interface Engine {
@@ -40,6 +41,8 @@ export interface EngineVm {
   readonly msi: MsiSink;
   /** Guest writes and interrupts bound to events of the host; undefined for an engine that has none. */
   readonly events?: EventWiring;
+  /** Port writes that need not stop the guest; undefined where each of them is an exit. */
+  readonly postedWrites?: PostedWrites | undefined;
   /** True when a halted vCPU waits inside `run()` for its interrupt: `run()` is to be called whether it is runnable or not. */
   readonly haltsInRun?: boolean;
   /** Global system interrupt `gsi` (0 to 23: IOAPIC pin, and PIC pin for 0 to 15). */

@@ -26,6 +26,10 @@ import { HeapTimerQueue } from '../time/timer-queue.ts';
 import type { EndReason } from './end-reason.ts';
 import { Gsi, HighRamStart, LowRamLimit, PhysicalMap, PortMap } from './memory-map.ts';
 
+/** Registers that only say what the next access means: they need not stop the guest. */
+const PciConfigAddressBytes = 4;
+const RtcIndexBytes = 1;
+
 /** A disk: what the guest sees of it, and who serves its requests. */
 export interface BoardDisk {
   readonly geometry: BlockGeometry;
@@ -78,6 +82,7 @@ export class Board implements Saveable {
       memory: { low: ramIn(vm.memory, 0, LowRamLimit), high: ramIn(vm.memory, HighRamStart, Infinity) },
     });
     this.pio.attach(PortMap.Rtc, this.#named('rtc', rtc));
+    vm.postedWrites?.post(PortMap.Rtc.start, RtcIndexBytes);
 
     const i8042 = this.#named('i8042', new I8042({ reset }));
     this.pio.attach(PortMap.I8042Data, i8042.data);
@@ -144,6 +149,7 @@ export class Board implements Saveable {
       events: vm.events,
     });
     this.pio.attach(PortMap.PciConfig, pci.ports);
+    vm.postedWrites?.post(PortMap.PciConfig.start, PciConfigAddressBytes);
     this.mmio.attach(PhysicalMap.PciEcam, pci.ecam);
     const { memory32, memory64, io } = pci.space;
     this.mmio.attach(PhysicalMap.PciMemory32, memory32);

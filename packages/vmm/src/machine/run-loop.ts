@@ -58,7 +58,7 @@ export interface RunLoopConfig {
   /** Timers of devices. */
   readonly timers: HeapTimerQueue;
   /** Timers of the engine's interrupt controllers, and whether its vCPUs wait inside `run()` while they are halted. */
-  readonly engine: Pick<EngineVm, 'nextDeadline' | 'fireTimers' | 'haltsInRun' | 'answer'>;
+  readonly engine: Pick<EngineVm, 'nextDeadline' | 'fireTimers' | 'haltsInRun' | 'answer' | 'postedWrites'>;
   /** Devices with work left over from an earlier notification, or finished by another thread. */
   readonly poll: () => void;
   readonly host: RunLoopHost;
@@ -81,6 +81,7 @@ export class RunLoop {
     this.#config = config;
     this.#haltsInRun = config.engine.haltsInRun ?? false;
     this.remotes = new RemoteVcpus(config.remotes ?? [], (exit) => {
+      this.#takePostedWrites();
       if (!config.engine.answer?.(exit)) this.#handle(exit);
     });
   }
@@ -119,12 +120,14 @@ export class RunLoop {
    * {@link resume} the remote vCPUs stay there.
    */
   pause(): void {
-    for (const vcpu of this.#unsettled) {
+    // Nobody goes on from where an ended machine is.
+    for (const vcpu of this.#end ? [] : this.#unsettled) {
       do vcpu.kick();
       while (this.#run(vcpu) && this.#end === undefined);
     }
     this.#unsettled.clear();
     this.remotes.hold();
+    this.#takePostedWrites();
   }
 
   resume(): void {
@@ -179,8 +182,17 @@ export class RunLoop {
   #run(vcpu: Vcpu, deadline = Infinity): boolean {
     const exit = vcpu.run(this.#haltsInRun ? Math.min(deadline, this.#runDeadline()) : deadline);
     this.counts.count(exit.kind);
+    this.#takePostedWrites();
     return this.#handle(exit);
   }
+
+  /** Port writes that the engine kept were before the exit that is being handled: they come first. */
+  #takePostedWrites(): void {
+    this.#config.engine.postedWrites?.drain(this.#writePort);
+  }
+
+  readonly #writePort = (port: number, size: 1 | 2 | 4, value: number): void =>
+    this.#config.pio.write(port, size, value);
 
   /** When this thread has something else to do than to run, or to wait inside, a vCPU. */
   #runDeadline(): number {
