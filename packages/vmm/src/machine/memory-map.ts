@@ -9,6 +9,12 @@ export const LowRamLimit = 0xc000_0000;
 /** Where RAM above the PC hole starts. */
 export const HighRamStart = 4 * GiB;
 
+/**
+ * PCI buses of the machine: no bridge leads to another one. Linux looks at 32 devices of every bus that firmware tells of,
+ * one by one, which are 16,000 exits for 256 buses.
+ */
+export const PciBuses = 1;
+
 export const PhysicalMap = {
   /** Boot structures (zero page, GDT, start info, page tables) are placed here by the boot protocols. */
   BootData: { start: 0x1000, size: 0x9e000 },
@@ -17,8 +23,8 @@ export const PhysicalMap = {
   VgaMemory: { start: 0xa0000, size: 0x20000 },
   /** ACPI tables and RSDP: the BIOS area, which operating systems scan. */
   AcpiTables: { start: 0xe0000, size: 0x20000 },
-  /** PCI Express configuration space of segment 0, buses 0 to 255. */
-  PciEcam: { start: 0xc000_0000, size: 256 * MiB },
+  /** PCI Express configuration space of segment 0: 1 MiB a bus. */
+  PciEcam: { start: 0xc000_0000, size: PciBuses * MiB },
   /** 32-bit PCI memory window. */
   PciMemory32: { start: 0xd000_0000, size: 0x1000_0000 },
   IoApic: { start: 0xfec0_0000, size: 0x1000 },

@@ -5,7 +5,7 @@
  * §4.1.2 "MCFG Table Description".
  */
 import { HostError } from '../../errors/host-error.ts';
-import { PhysicalMap } from '../../machine/memory-map.ts';
+import { PciBuses, PhysicalMap } from '../../machine/memory-map.ts';
 import { gpa } from '../../memory/address.ts';
 import type { GuestPhysicalAddress } from '../../memory/address.ts';
 import type { GuestMemory } from '../../memory/guest-memory.ts';
@@ -30,7 +30,6 @@ export interface AcpiImage {
 
 /** FACS asks for 64; the others for less. */
 const Alignment = 64;
-const LastBus = 255;
 
 /** Writes the tables into guest memory and returns the address of the RSDP. */
 export function writeAcpiTables(memory: GuestMemory, options: AcpiOptions): GuestPhysicalAddress {
@@ -67,7 +66,7 @@ export function buildAcpiTables({ vcpus, keyboard = false }: AcpiOptions): AcpiI
 
 /** PCI Firmware 3.0 §4.1.2: one segment. */
 function mcfg(): Uint8Array {
-  const segment = concat([u64(PhysicalMap.PciEcam.start), u16(0), u8(0), u8(LastBus), zeros(4)]);
+  const segment = concat([u64(PhysicalMap.PciEcam.start), u16(0), u8(0), u8(PciBuses - 1), zeros(4)]);
   return table('MCFG', 1, concat([zeros(8), segment]));
 }
 

@@ -6,7 +6,7 @@
  * Left out: processor devices (the MADT is enough until processors come and go), interrupt link devices (PCI interrupts
  * go to the IOAPIC only), a device for the i8042 unless the machine has a keyboard.
  */
-import { Gsi, PhysicalMap, PortMap } from '../../machine/memory-map.ts';
+import { PciBuses, Gsi, PhysicalMap, PortMap } from '../../machine/memory-map.ts';
 import { SleepTypeS5 } from '../../devices/acpi-pm.ts';
 import { intxWire } from '../../devices/pci/intx.ts';
 import type { InterruptPin } from '../../devices/pci/intx.ts';
@@ -22,8 +22,6 @@ export interface DsdtOptions {
 }
 
 const PciDevices = 32;
-/** Last bus number that the ECAM window covers. */
-const LastBus = 255;
 /** PCI Firmware 3.0 §4.5.1: the UUID of PCI host bridges. */
 const PciHostUuid = '33db4d5b-1ff7-401c-9657-7441c03dd766';
 const OscUnrecognizedUuid = 0x4;
@@ -52,7 +50,7 @@ function pciHost(): Aml {
     aml.name(
       '_CRS',
       resources.resourceTemplate([
-        resources.busNumbers(0, LastBus),
+        resources.busNumbers(0, PciBuses - 1),
         resources.ioPorts(PciConfig.start, PciConfig.size),
         resources.ioWindow(PciIo.start, PciIo.size),
         resources.memoryWindow32(PciMemory32.start, PciMemory32.size),

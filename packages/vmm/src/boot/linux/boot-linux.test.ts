@@ -99,7 +99,7 @@ describe('the E820 map', () => {
       [0x9f000, 0xa0000, 2],
       [0xe0000, 0x100000, 2],
       [0x100000, 64 * MiB, 1],
-      [0xc000_0000, 0xd000_0000, 2],
+      [0xc000_0000, 0xc010_0000, 2],
     ]);
   });
   it('continues above the PC hole', () => {
@@ -107,7 +107,7 @@ describe('the E820 map', () => {
     const page = boot({}, new ArrayMemory([{ start: 0, length: 32 * MiB }, high]));
     assert.deepEqual(e820(page).slice(-3), [
       [0x100000, 32 * MiB, 1],
-      [0xc000_0000, 0xd000_0000, 2],
+      [0xc000_0000, 0xc010_0000, 2],
       [4 * GiB, 4 * GiB + 16 * MiB, 1],
     ]);
   });
