@@ -23,7 +23,7 @@ test('values are read as they were written, little-endian', () => {
     port: u16,
     fd: s32,
     big: u64,
-    raw: bytes(4),
+    raw: bytes(8),
     points: array(Point, 2),
   });
   const value = {
