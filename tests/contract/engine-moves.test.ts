@@ -4,7 +4,7 @@ import { WasmEngine } from '@lodger/vmm/engine/wasm/engine.js';
 import { ManualClock } from '@lodger/vmm/time/manual-clock.js';
 import type { EngineUnderTest } from './engine-guest.ts';
 import { moveCases } from './engine-move-cases.ts';
-import { kvmUnderTest, whyNoKvm } from './kvm-under-test.ts';
+import { emulatesKernelCode, kvmUnderTest, whyNoKvm } from './kvm-under-test.ts';
 
 const Start = 1e9;
 
@@ -21,12 +21,32 @@ function wasmUnderTest(tscKhz: number | undefined): EngineUnderTest {
 
 type Create = () => EngineUnderTest;
 
-function moves(name: string, from: Create, to: Create): void {
+/** Cases that an engine cannot play its part in. */
+interface Skip {
+  readonly reason: string;
+  readonly tests: readonly string[];
+  readonly as: 'first' | 'second' | 'either';
+}
+
+interface Engine {
+  readonly name: string;
+  readonly create: Create;
+  readonly skip: readonly Skip[];
+}
+
+function whySkipped(title: string, from: Engine, to: Engine): string | false {
+  const named = ({ tests }: Skip): boolean => tests.includes(title);
+  const first = from.skip.find((skip) => skip.as !== 'second' && named(skip));
+  const second = to.skip.find((skip) => skip.as !== 'first' && named(skip));
+  return (first ?? second)?.reason ?? false;
+}
+
+function moves(from: Engine, to: Engine): void {
   for (const [section, cases] of Object.entries(moveCases)) {
-    describe(`${name}: ${section}`, () => {
+    describe(`${from.name} to ${to.name}: ${section}`, () => {
       for (const [title, body] of Object.entries(cases)) {
-        test(title, () => {
-          const pair = { from: from(), to: to() };
+        test(title, { skip: whySkipped(title, from, to) }, () => {
+          const pair = { from: from.create(), to: to.create() };
           try {
             body(pair);
           } finally {
@@ -43,23 +63,46 @@ function moves(name: string, from: Create, to: Create): void {
 function kvmTscKhz(): number | undefined {
   const engine = kvmUnderTest({});
   try {
-    return engine.createVm({ memorySize: 1 << 20, vcpus: 1 }).createVcpu(0).state().tscKhz;
+    return engine
+      .createVm({ memorySize: 1 << 20, vcpus: 1 })
+      .createVcpu(0)
+      .state().tscKhz;
   } finally {
     engine.close?.();
   }
 }
 
+/** What a KVM does not do that emulates guests' kernel code. */
+const underEmulation: readonly Skip[] = [
+  {
+    reason: 'this host’s KVM emulates kernel code, and ends interrupts by itself when it delivers them',
+    tests: ['an interrupt in service, with a lower one behind it'],
+    as: 'first',
+  },
+  {
+    reason: 'this host’s KVM emulates kernel code, and ends interrupts by itself when it delivers them',
+    tests: ['a level-triggered interrupt of the IOAPIC in service: again after its end while the line is high'],
+    as: 'either',
+  },
+  {
+    reason: 'this host’s KVM emulates kernel code, and gives every guest the host’s own TSC',
+    tests: ['the TSC goes on where it was', 'a deadline of the TSC'],
+    as: 'either',
+  },
+];
+
 const reason = whyNoKvm();
 const tscKhz = reason === undefined ? kvmTscKhz() : undefined;
-const wasm: Create = () => wasmUnderTest(tscKhz);
-moves('wasm to wasm', wasm, wasm);
+const wasm: Engine = { name: 'wasm', create: () => wasmUnderTest(tscKhz), skip: [] };
+moves(wasm, wasm);
 if (reason !== undefined) test('moves from and to kvm', { skip: reason }, () => {});
 else {
-  const kvm: Create = () => kvmUnderTest({ irqchip: 'kernel' });
-  const split: Create = () => kvmUnderTest({ irqchip: 'split' });
-  moves('wasm to kvm', wasm, kvm);
-  moves('kvm to wasm', kvm, wasm);
-  moves('kvm to kvm', kvm, kvm);
-  moves('kvm to kvm with split interrupt controllers', kvm, split);
-  moves('kvm with split interrupt controllers to wasm', split, wasm);
+  const skip = emulatesKernelCode() ? underEmulation : [];
+  const kvm: Engine = { name: 'kvm', create: () => kvmUnderTest({ irqchip: 'kernel' }), skip };
+  const split: Engine = { name: 'kvm with split controllers', create: () => kvmUnderTest({ irqchip: 'split' }), skip };
+  moves(wasm, kvm);
+  moves(kvm, wasm);
+  moves(kvm, kvm);
+  moves(kvm, split);
+  moves(split, wasm);
 }

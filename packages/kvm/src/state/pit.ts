@@ -39,7 +39,10 @@ export function readPit(vm: number, now = process.hrtime.bigint()): PitAndSpeake
     // KVM's interrupts are pulses
     level: false,
   };
-  return { pit, speaker: { version: 1, kept: NmiStatusControl.of({ SpeakerData: flags & PitFlag.SpeakerDataOn }) } };
+  return {
+    pit,
+    speaker: { version: 1, kept: NmiStatusControl.of({ SpeakerData: (flags & PitFlag.SpeakerDataOn) !== 0 }) },
+  };
 }
 
 export function writePit(vm: number, { pit, speaker }: PitAndSpeaker): void {
