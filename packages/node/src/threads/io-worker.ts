@@ -13,6 +13,7 @@ import { EntropyRequests } from '@lodger/vmm/devices/virtio/rng/virtio-rng.js';
 import { SharedQueueService } from '@lodger/vmm/devices/virtio/shared-queue-runner.js';
 import { FileBackend } from '../disks/file-backend.ts';
 import { loadEngine } from './engine-choice.ts';
+import { enterEngineWorker } from './engine-worker.ts';
 import { RingConsoleStream } from './io-console.ts';
 import type { IoDevice, IoWorkerData } from './io-links.ts';
 import { nameThread } from './thread-name.ts';
@@ -20,6 +21,7 @@ import { nameThread } from './thread-name.ts';
 const { shared, plan } = workerData as IoWorkerData;
 nameThread(plan.name);
 const engine = await loadEngine(shared.engine);
+enterEngineWorker(engine);
 const memory = engine.attachMemory(shared);
 /** Makes the machine's thread poll its devices. */
 const machine = { ring: () => engine.wake(shared) };

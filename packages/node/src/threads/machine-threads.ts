@@ -6,10 +6,11 @@
  * Whatever way one of them ends, the machine ends, with a reason, and the others with it. When all have ended, what the
  * process has of the VM is given back.
  */
-import { Worker } from 'node:worker_threads';
+import type { Worker } from 'node:worker_threads';
 import type { EndReason } from '@lodger/vmm/machine/end-reason.js';
 import { ControlBlock, Request } from './control-block.ts';
 import type { EngineStatistics, EngineThreads, SharedVm } from './engine-choice.ts';
+import { startEngineWorker } from './engine-worker.ts';
 import { IoThread } from './io-thread.ts';
 import type { IoWorkerPlan } from './io-links.ts';
 import type { BootFiles, MachineMessage, MachineWorkerData } from './messages.ts';
@@ -55,7 +56,7 @@ export class MachineThreads {
     this.#control = new ControlBlock(data.control);
     this.#events = events;
     this.#name = machineThreadName(data.cpus - data.mailboxes.length);
-    this.#worker = new Worker(new URL('./machine-worker.js', import.meta.url), {
+    this.#worker = startEngineWorker(engine, new URL('./machine-worker.js', import.meta.url), {
       name: this.#name,
       workerData: data,
       transferList: buffersOf(data.boot),
@@ -80,7 +81,10 @@ export class MachineThreads {
   }
 
   async #untilEnd(): Promise<EndReason> {
-    const forget = onProcessExit(() => this.#askToEnd());
+    const forget = onProcessExit(() => {
+      this.#askToEnd();
+      for (const io of this.#io) io.askToStop();
+    });
     await new Promise<void>((resolve) => {
       this.#worker.on('message', (message: MachineMessage) => this.#receive(message));
       this.#worker.on('error', (error) => this.#endsWith(endOfThread(this.#name, error)));
@@ -131,7 +135,7 @@ export class MachineThreads {
     this.#vcpus = this.#data.mailboxes.map(
       (mailbox, index) => new VcpuThread(engine, { shared, id: index + 1, mailbox }, onDeath),
     );
-    this.#io = io.map((plan) => new IoThread(engine, shared, plan, (error) => onDeath(endOfThread(plan.name, error))));
+    this.#io = io.map((plan) => new IoThread(engine, shared, plan, onDeath));
     // Requests from before the machine could be reached.
     this.notify();
   }

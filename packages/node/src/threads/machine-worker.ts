@@ -6,6 +6,7 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import type { EndReason } from '@lodger/vmm/machine/end-reason.js';
 import { loadEngine } from './engine-choice.ts';
+import { enterEngineWorker } from './engine-worker.ts';
 import { MachineService } from './machine-service.ts';
 import type { MachineMessage, MachineWorkerData } from './messages.ts';
 import { endOfThread } from './thread-end.ts';
@@ -19,7 +20,9 @@ const name = machineThreadName(data.cpus - data.mailboxes.length);
 async function runMachine(): Promise<EndReason> {
   try {
     nameThread(name);
-    return new MachineService(await loadEngine(data.engine), data, post).run();
+    const engine = await loadEngine(data.engine);
+    enterEngineWorker(engine);
+    return new MachineService(engine, data, post).run();
   } catch (error) {
     return endOfThread(name, error);
   }

@@ -1,8 +1,9 @@
 /** The worker of one vCPU with a thread of its own, from the main thread's side. */
-import { Worker } from 'node:worker_threads';
+import type { Worker } from 'node:worker_threads';
 import type { EndReason } from '@lodger/vmm/machine/end-reason.js';
 import { BoardMailbox, VcpuMailbox } from '@lodger/vmm/machine/exit-mailbox.js';
 import type { EngineThreads } from './engine-choice.ts';
+import { startEngineWorker } from './engine-worker.ts';
 import { VcpuEnded } from './messages.ts';
 import type { VcpuWorkerData } from './messages.ts';
 import { endOfSilentThread, endOfThread } from './thread-end.ts';
@@ -21,7 +22,7 @@ export class VcpuThread {
     const name = vcpuThreadName(id);
     this.#kick = () => engine.kick(shared, id);
     this.#mailbox = new BoardMailbox(mailbox, this.#kick);
-    this.#worker = new Worker(new URL('./vcpu-worker.js', import.meta.url), { name, workerData: data });
+    this.#worker = startEngineWorker(engine, new URL('./vcpu-worker.js', import.meta.url), { name, workerData: data });
     this.#exited = new Promise((resolve) => this.#worker.once('exit', () => resolve()));
     const die = (reason: EndReason) => {
       if (this.#mayEnd) return;

@@ -78,12 +78,23 @@ export interface EventTarget {
   raised(): void;
 }
 
+export interface EngineLeftovers {
+  /** Of the memory that a thread and its starter share for this. */
+  readonly bytes: number;
+  /** The thread itself, before it uses the engine. */
+  note(memory: SharedArrayBuffer): void;
+  /** Its starter, after its end. */
+  release(memory: SharedArrayBuffer): void;
+}
+
 /** One engine for every thread of a machine. `shared` is always of the same engine. */
 export interface EngineThreads {
   /** Each vCPU but the first has a thread of its own; otherwise all run in the machine's thread. */
   readonly vcpuThreads: boolean;
   /** Where the engine has events: every virtio queue is then served by an I/O worker. */
   readonly events?: EngineEvents;
+  /** What a thread that uses the engine leaves behind in the process. */
+  readonly leftovers?: EngineLeftovers;
   limits(): EngineLimits;
   createVm(config: ThreadVmConfig): ThreadVm;
   attachMemory(shared: SharedVm): GuestMemory;

@@ -8,6 +8,7 @@ import { MaxRamSize } from '@lodger/vmm/machine/memory-map.js';
 import { KvmRequest } from '@lodger/kvm/api/requests.js';
 import { KvmEngine } from '@lodger/kvm/engine.js';
 import { EventBell } from '@lodger/kvm/events/event-bell.js';
+import { CallMemoryBytes, noteCallMemory, releaseCallMemory } from '@lodger/kvm/linux/call-memory.js';
 import { drainEventFd, signalEventFd } from '@lodger/kvm/linux/eventfd.js';
 import { tryIoctl } from '@lodger/kvm/linux/libc.js';
 import { attachKvmMemory, attachKvmVcpu, kickKvm, releaseKvm } from '@lodger/kvm/shared-vm.js';
@@ -22,6 +23,7 @@ export const kvmThreads: EngineThreads = {
     clear: (event) => void drainEventFd(event),
     bell: (doorbell, targets) => new EventBell(doorbell, targets),
   },
+  leftovers: { bytes: CallMemoryBytes, note: noteCallMemory, release: releaseCallMemory },
   limits,
   createVm,
   attachMemory: (shared) => attachKvmMemory(kvm(shared)),
