@@ -5,6 +5,7 @@ import {
   chmodSync,
   chownSync,
   existsSync,
+  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
@@ -46,8 +47,8 @@ describe('no permission', { skip: process.getuid?.() !== 0 && 'needs root, to be
   after(() => rmSync(directory, { recursive: true }));
 
   /** The message that another user gets for a file of this group and mode. */
-  function asNobody(gid: number, mode: number): string {
-    const path = join(directory, `device-${gid}-${mode.toString(8)}`);
+  function asNobody(gid: number, mode: number, folder = ''): string {
+    const path = join(directory, `${folder}device-${gid}-${mode.toString(8)}`);
     writeFileSync(path, '');
     chownSync(path, 0, gid);
     chmodSync(path, mode);
@@ -74,6 +75,14 @@ describe('no permission', { skip: process.getuid?.() !== 0 && 'needs root, to be
 
   test('a group without a name is shown by its number', () => {
     assert.match(asNobody(43_210, 0o660), /\(group 43210, mode 660\)/);
+  });
+
+  test('a device in a folder that is closed', () => {
+    mkdirSync(join(directory, 'closed'), { mode: 0o700 });
+    assert.match(
+      asNobody(0, 0o660, 'closed/'),
+      /^EngineUnavailable: no permission to use \S+ \(nor to see it: a folder/,
+    );
   });
 
   test('a device that is only root’s needs a group first', () => {

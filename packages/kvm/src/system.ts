@@ -1,5 +1,6 @@
 /** /dev/kvm: what this host's KVM offers, and in plain words why it can't be used. */
 import { HostError } from '@lodger/vmm/errors/host-error.js';
+import type { Stats } from 'node:fs';
 import { closeSync, constants, openSync, readFileSync, statSync } from 'node:fs';
 import { KvmCapability, type KvmCapabilityName } from './api/capabilities.ts';
 import { constantName } from './api/exits.ts';
@@ -157,7 +158,9 @@ const ModeBits = { GroupReadWrite: 0o060, OtherReadWrite: 0o006, All: 0o777 } as
 
 /** `: it belongs to group kvm (mode 660): …`. */
 function howToGetPermission(path: string): string {
-  const { gid, mode } = statSync(path);
+  const status = statOf(path);
+  if (!status) return ' (nor to see it: a folder of its path is closed to you)';
+  const { gid, mode } = status;
   const group = groupName(gid);
   const shown = (mode & ModeBits.All).toString(8);
   const owner = ` (group ${group}, mode ${shown})`;
@@ -170,6 +173,14 @@ function howToGetPermission(path: string): string {
     return `${owner}: join the group with "sudo usermod -aG ${group} $USER" and log in again`;
   }
   return `${owner}: give it a group of its own with "sudo chgrp kvm ${path}; sudo chmod 660 ${path}", join that group with "sudo usermod -aG kvm $USER" and log in again`;
+}
+
+function statOf(path: string): Stats | undefined {
+  try {
+    return statSync(path);
+  } catch {
+    return undefined;
+  }
 }
 
 /** The name of a group in /etc/group, or its number. */
