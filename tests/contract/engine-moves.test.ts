@@ -1,23 +1,9 @@
 /** A machine that is paused on one engine continues on the other. */
 import { describe, test } from 'node:test';
-import { WasmEngine } from '@lodger/vmm/engine/wasm/engine.js';
-import { ManualClock } from '@lodger/vmm/time/manual-clock.js';
 import type { EngineUnderTest } from './engine-guest.ts';
 import { moveCases } from './engine-move-cases.ts';
 import { emulatesKernelCode, kvmUnderTest, whyNoKvm } from './kvm-under-test.ts';
-
-const Start = 1e9;
-
-/** A wasm engine whose TSCs run at `tscKhz`: a host's KVM may not be able to give a guest any other than its own. */
-function wasmUnderTest(tscKhz: number | undefined): EngineUnderTest {
-  const clock = new ManualClock();
-  clock.advance(Start);
-  return {
-    clock,
-    createVm: (config) => new WasmEngine().createVm({ ...config, clock, tscKhz }),
-    advance: (nanoseconds) => clock.advance(nanoseconds),
-  };
-}
+import { wasmUnderTest } from './wasm-under-test.ts';
 
 type Create = () => EngineUnderTest;
 
