@@ -95,7 +95,7 @@ async function probeKvm(host: HostFiles, processor: ProcessorReport): Promise<Kv
   return {
     device,
     inspection,
-    measurement: await measureKvm(),
+    measurement: await measureKvm({ thorough: true }),
     remembered: speed && { speed, path: speedCachePath() },
   };
 }
