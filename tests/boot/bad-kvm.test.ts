@@ -131,6 +131,20 @@ test('lodger doctor on this host: within its time, nothing changed, JSON that sa
   assert.equal(existsSync(cache), false);
 });
 
+const noRoom = { device: 'another device' } as const;
+
+test(
+  'lodger doctor on a host that can run nothing: exit code 68',
+  { skip: impossible(noRoom) || noProgram('prlimit') },
+  () => {
+    const limited = ['prlimit', `--as=${4 * 2 ** 30}`, process.execPath, lodgerCommand, 'doctor'];
+    const { status, stdout, stderr } = on(noRoom, ...limited);
+    assert.deepEqual([status, stderr], [68, '']);
+    assert.match(stdout, /no +wasm .*ulimit -v unlimited/);
+    assert.match(stdout, /no +auto +no engine can run here/);
+  },
+);
+
 test('LODGER_ENGINE that is no engine is wrong usage', () => {
   const env = { ...process.env, LODGER_ENGINE: 'qemu' };
   const { status, stderr } = spawnSync(process.execPath, [lodgerCommand, 'run'], { env, encoding: 'utf8' });

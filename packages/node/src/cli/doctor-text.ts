@@ -113,7 +113,7 @@ function engineLines({ wasm, auto, kvm, ok }: HostReport): DoctorLine[] {
           `${rateText(wasm.speed.ring0Rate)} in the same loop, ${costText(wasm.speed)} for a port write`,
         )
       : line('no', 'wasm', wasm.reason),
-    line(ok ? 'ok' : 'no', 'auto', ok ? `takes ${auto.engine}: ${auto.reason}` : 'no engine can run here'),
+    autoLine(auto, wasm, ok),
   ];
   const { remembered, measurement } = kvm;
   if (remembered && measurement?.kind === 'measured' && differ(remembered.speed, measurement.speed)) {
@@ -121,6 +121,20 @@ function engineLines({ wasm, auto, kvm, ok }: HostReport): DoctorLine[] {
     lines.push(line('note', '', text, `to have it measured again: rm ${remembered.path}`));
   }
   return lines;
+}
+
+function autoLine({ engine, reason }: HostReport['auto'], wasm: HostReport['wasm'], ok: boolean): DoctorLine {
+  const line = inSection('Engines');
+  if (!ok) return line('no', 'auto', 'no engine can run here');
+  if (engine === 'wasm' && wasm.kind === 'failed') {
+    return line(
+      'no',
+      'auto',
+      `takes wasm, which cannot run here: ${reason}`,
+      'pass --engine kvm, or make room for wasm',
+    );
+  }
+  return line('ok', 'auto', `takes ${engine}: ${reason}`);
 }
 
 /** They lead to different decisions. */

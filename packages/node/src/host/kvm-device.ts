@@ -90,6 +90,7 @@ function openingFailure(path: string): string | undefined {
 }
 
 function stepWithoutDevice({ virtualization, virtualMachine }: ProcessorReport): string {
+  if (process.platform !== 'linux' || process.arch !== 'x64') return 'the kvm engine is for Linux on x86-64';
   if (virtualization !== undefined) {
     const module = virtualization === 'vmx' ? 'kvm_intel' : 'kvm_amd';
     return `load KVM's module (sudo modprobe ${module}); in a container, pass the device to it (--device ${KvmDevicePath})`;

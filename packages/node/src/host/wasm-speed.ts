@@ -2,6 +2,7 @@
 import { HostError } from '@lodger/vmm/errors/host-error.js';
 import { loadEngine } from '../threads/engine-choice.ts';
 import { hostClock } from '../threads/host-clock.ts';
+import { checkAddressSpace } from './address-space.ts';
 import { measureEngine, SpeedGuestMemory } from './engine-speed.ts';
 import type { EngineSpeed } from './engine-speed.ts';
 
@@ -13,6 +14,7 @@ export type WasmMeasurement =
 /** Never rejects. */
 export async function measureWasm(): Promise<WasmMeasurement> {
   try {
+    checkAddressSpace({ engine: 'wasm', memorySize: SpeedGuestMemory, guestThreads: 1 });
     const clock = hostClock();
     const { vm } = (await loadEngine('wasm')).createVm({ memorySize: SpeedGuestMemory, vcpus: 1, clock });
     try {
