@@ -1,4 +1,16 @@
-/** A portable CPU model under KVM: the same table that the wasm engine answers CPUID from. */
+/**
+ * A portable CPU model under KVM: the same table that the wasm engine answers CPUID from.
+ *
+ * What KVM can't hide of the processor below, or shows by itself:
+ * - Instructions without a bit to turn them off (SSE4, BMI, AES …) run although CPUID does not show them. AVX does not:
+ *   XCR0 can't be set to it.
+ * - Leaf 0x80000001 EDX keeps its APIC bit when the guest turns the APIC off; leaf 1 follows.
+ * - Leaf 1 ECX shows MONITOR once the guest sets a bit of IA32_MISC_ENABLE, an MSR that the model does not have; so it is
+ *   with other MSRs that KVM has for every guest (MTRRs, machine checks).
+ * - Page tables have reserved bits by the processor's MAXPHYADDR, which can be less than the model's 48; 1-GiB pages work
+ *   where the processor has them.
+ * - kvm-pvm answers leaves 1, 7 and 0xD from the processor.
+ */
 import { HostError } from '@lodger/vmm/errors/host-error.js';
 import type { CpuFeatureName } from '@lodger/vmm/x86/cpu-features.js';
 import { ClaimNames, Leaf } from '@lodger/vmm/x86/cpu-features.js';

@@ -45,6 +45,9 @@ test('--help names every command, and each command its options, on stdout', () =
     'prefault',
     'huge-pages',
     'irqchip',
+    'cpu',
+    'halt-polling',
+    'disable-exits',
   ]) {
     assert.match(stdout, new RegExp(`--${option}\\b`));
   }
@@ -86,6 +89,24 @@ for (const { what, args, status, message } of [
     status: 2,
     message: new RegExp(`${option[0]} is for the kvm engine.*--engine kvm`),
   })),
+  ...['host', 'x86-64-v3'].map((model) => ({
+    what: `--cpu ${model} with the wasm engine`,
+    args: ['run', '--engine', 'wasm', '--cpu', model],
+    status: 2,
+    message: new RegExp(`--cpu ${model} is for the kvm engine.*--cpu x86-64-v2, or --engine kvm`),
+  })),
+  {
+    what: 'a processor that there is not',
+    args: ['run', '--cpu', 'i486'],
+    status: 2,
+    message: /one of host, x86-64-v2, x86-64-v3, not "i486"/,
+  },
+  {
+    what: 'a feature that there is not',
+    args: ['run', '--cpu', 'host,-3dnow'],
+    status: 2,
+    message: /no CPU feature "3dnow": take away one of .*aes/,
+  },
   { what: 'too little memory', args: ['run', '--memory', '64K'], status: 65, message: /64 KiB.*--memory/ },
   { what: 'a missing disk', args: ['run', '--disk', 'missing.img'], status: 66, message: /missing\.img.*no such file/ },
   { what: 'an odd-sized disk', args: ['run', '--disk', file('odd', 1000)], status: 66, message: /multiple of 512/ },

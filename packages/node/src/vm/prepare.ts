@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { resolve } from 'node:path';
 import { HostError } from '@lodger/vmm/errors/host-error.js';
 import { createMailbox } from '@lodger/vmm/machine/exit-mailbox.js';
-import { parseCpuChoice } from '@lodger/vmm/x86/cpu-models.js';
+import { parseCpuChoice, WasmCpuModel } from '@lodger/vmm/x86/cpu-models.js';
 import { PageSize } from '@lodger/vmm/memory/address.js';
 import { openDiskImage } from '../disks/disk-image.ts';
 import type { DiskImage } from '../disks/disk-image.ts';
@@ -44,6 +44,7 @@ export interface PreparedMachine {
 export async function prepare(options: VirtualMachineOptions): Promise<PreparedMachine> {
   const decision = await chooseEngine(options.engine);
   checkKvmOptions(options, decision);
+  const processors = checkedProcessors(options, decision);
   const engine = await loadEngine(decision.engine);
   const limits = engine.limits();
   const memorySize = checkedMemory(options.memory ?? DefaultMemory, limits, decision);
@@ -61,7 +62,7 @@ export async function prepare(options: VirtualMachineOptions): Promise<PreparedM
         memorySize,
         memoryBacking: { prefault: options.prefault, hugePages: options.hugePages },
         irqchip: options.irqchip,
-        processors: processors(options),
+        processors,
         cpus,
         linuxCommandLine: linuxCommandLine(options),
         commandLine: options.append ?? '',
@@ -105,6 +106,8 @@ const KvmOptions = {
   irqchip: '--irqchip',
   haltPolling: '--halt-polling',
   disableExits: '--disable-exits',
+  realtimeHint: 'realtimeHint',
+  nested: 'nested',
 } as const;
 
 function checkKvmOptions(options: VirtualMachineOptions, { engine, reason }: EngineDecision): void {
@@ -146,10 +149,16 @@ function checkedCpus(cpus: number, limits: EngineLimits, { engine, forMore }: En
   throw new HostError('InvalidArgument', `${message}: pass another number${cpus > most ? `, or ${forMore}` : ''}`);
 }
 
-function processors(options: VirtualMachineOptions): Processors {
-  const { cpu, tscKhz, haltPolling, disableExits, realtimeHint, nested } = options;
-  const tuning = { haltPolling, disableExits, realtimeHint, nested };
-  return { cpu: cpu === undefined ? undefined : parseCpuChoice(cpu), tscKhz, tuning };
+function checkedProcessors(options: VirtualMachineOptions, { engine, reason }: EngineDecision): Processors {
+  const { tscKhz, haltPolling, disableExits, realtimeHint, nested } = options;
+  const cpu = options.cpu === undefined ? undefined : parseCpuChoice(options.cpu);
+  if (engine === 'wasm' && cpu !== undefined && cpu.model !== WasmCpuModel) {
+    throw new HostError(
+      'InvalidArgument',
+      `--cpu ${cpu.model} is for the kvm engine, and this machine gets wasm (${reason}): pass --cpu ${WasmCpuModel}, or --engine kvm`,
+    );
+  }
+  return { cpu, tscKhz, tuning: { haltPolling, disableExits, realtimeHint, nested } };
 }
 
 /** The longest delay of a Node timer, in seconds. */

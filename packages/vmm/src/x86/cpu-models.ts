@@ -12,6 +12,9 @@ export type CpuModelName = (typeof CpuModelNames)[number];
 /** The models that do not depend on the host. */
 export type PortableModelName = Exclude<CpuModelName, 'host'>;
 
+/** The one that the wasm engine has: it knows no AVX, and there is no host's processor under it. */
+export const WasmCpuModel = 'x86-64-v2' satisfies PortableModelName;
+
 /** What a guest is to be shown, as a user says it. */
 export interface CpuChoice {
   readonly model: CpuModelName;

@@ -1,9 +1,9 @@
 /**
- * Model-specific registers: the numbers of those that exist in the CPU model "Lodger-v2", and the behaviour of those
+ * Model-specific registers: the numbers of those that exist in the portable CPU models, and the behaviour of those
  * that are mere constants (AMD APM Vol. 2 Appendix A "MSR Cross-Reference"; the constants follow KVM's for an AMD guest).
  *
  * Every MSR that is neither here nor the local APIC's nor the paravirtual interface's raises #GP: machine checks, MTRRs,
- * SVM, speculation control and performance monitoring are not part of the model.
+ * SVM, speculation control and performance monitoring are not part of the models.
  */
 
 /** MSRs with state, which the engine keeps. */

@@ -5,7 +5,13 @@ import type { Clock } from '../../time/clock.ts';
 import type { TscRate } from '../../time/tsc-rate.ts';
 import { HostError } from '../../errors/host-error.ts';
 import { type CpuFeatureName } from '../../x86/cpu-features.ts';
-import { type CpuChoice, type PortableModel, PortableModels, reducedModel } from '../../x86/cpu-models.ts';
+import {
+  type CpuChoice,
+  type PortableModel,
+  PortableModels,
+  WasmCpuModel,
+  reducedModel,
+} from '../../x86/cpu-models.ts';
 import { type CpuidResult, cpuid } from '../../x86/cpuid.ts';
 import { type CpuFeature, CpuFeatures } from '../../x86/instructions/table/notation.ts';
 import { readConstantMsr, writeConstantMsr } from '../../x86/msr.ts';
@@ -29,14 +35,12 @@ const Cr4OsXSave = 1 << 18;
 /** IA32_APIC_BASE.EN */
 const ApicEnabled = 1n << 11n;
 
-const WasmModel = 'x86-64-v2';
-
-/** @throws HostError: the engine translates no AVX, and there is no host's processor under it. */
+/** @throws HostError for a model that the engine does not have */
 function portableModel({ model, without }: CpuChoice): PortableModel {
-  if (model === WasmModel) return reducedModel(PortableModels[model], without);
+  if (model === WasmCpuModel) return reducedModel(PortableModels[model], without);
   throw new HostError(
     'InvalidArgument',
-    `the wasm engine's CPU model is ${WasmModel}, not ${model}: pass --cpu ${WasmModel}, or choose --engine kvm`,
+    `the wasm engine's CPU model is ${WasmCpuModel}, not ${model}: pass --cpu ${WasmCpuModel}, or choose --engine kvm`,
   );
 }
 
@@ -49,7 +53,7 @@ export class CpuModel {
   /** What the guest's instructions may need. */
   readonly decoderFeatures: ReadonlySet<CpuFeature>;
   /** The same of the whole model, which the core is made for. */
-  readonly coreFeatures: ReadonlySet<CpuFeature> = decoderFeatures(PortableModels[WasmModel]);
+  readonly coreFeatures: ReadonlySet<CpuFeature> = decoderFeatures(PortableModels[WasmCpuModel]);
   readonly paravirtual: Paravirtual;
   readonly #model: PortableModel;
   readonly #config: CpuModelConfig;
@@ -57,7 +61,7 @@ export class CpuModel {
 
   constructor(config: CpuModelConfig) {
     this.#config = config;
-    this.choice = config.cpu ?? { model: WasmModel, without: [] };
+    this.choice = config.cpu ?? { model: WasmCpuModel, without: [] };
     this.#model = portableModel(this.choice);
     this.decoderFeatures = decoderFeatures(this.#model);
     this.paravirtual = new Paravirtual(config);
