@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { HostError } from '../errors/host-error.ts';
 import { ClaimNames, CpuFeatureNames, isBaseline, placeOf } from './cpu-features.ts';
-import { PortableModels, formatCpuChoice, parseCpuChoice } from './cpu-models.ts';
+import { PortableModels, formatCpuChoice, parseCpuChoice, requireSameProcessor } from './cpu-models.ts';
 
 test('features have names and bits of their own', () => {
   assert.equal(new Set(CpuFeatureNames).size, CpuFeatureNames.length);
@@ -42,5 +42,25 @@ test('what is wrong with a choice is said with what to do', () => {
       (error) => error instanceof HostError && error.code === 'InvalidArgument' && message.test(error.message),
       text,
     );
+  }
+});
+
+test('a saved guest goes on with the processor that it was shown only', () => {
+  const check = (saved: string, given: string) => requireSameProcessor(parseCpuChoice(saved), parseCpuChoice(given));
+  check('host', 'host');
+  check('x86-64-v2,-invtsc,-aes', 'x86-64-v2,-aes,-invtsc');
+  // What is nothing without another feature need not be named
+  check('x86-64-v2,-sse4.1,-sse4.2', 'x86-64-v2,-sse4.1');
+  const cases: [saved: string, given: string, message: RegExp][] = [
+    [
+      'x86-64-v2',
+      'x86-64-v2,-autoibrs',
+      /cannot give it autoibrs: .*start it with --cpu x86-64-v2,-autoibrs to be able/,
+    ],
+    ['x86-64-v2,-autoibrs', 'x86-64-v2', /this machine has x86-64-v2: give it --cpu x86-64-v2,-autoibrs$/],
+    ['host', 'x86-64-v2', /processor host, and this machine has x86-64-v2: give it --cpu host$/],
+  ];
+  for (const [saved, given, message] of cases) {
+    assert.throws(() => check(saved, given), { code: 'InvalidArgument', message });
   }
 });

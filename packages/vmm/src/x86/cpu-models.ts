@@ -111,3 +111,29 @@ function removedFeature(part: string): CpuFeatureName {
 export function formatCpuChoice({ model, without }: CpuChoice): string {
   return [model, ...without.map((name) => `-${name}`)].join(',');
 }
+
+/**
+ * For a saved guest, before it goes on with `given`, the processor that its new machine shows: it must be the one that the
+ * guest was shown (`saved`).
+ *
+ * @throws HostError InvalidArgument
+ */
+export function requireSameProcessor(saved: CpuChoice, given: CpuChoice): void {
+  const wanted = withDependents(saved.without);
+  const found = withDependents(given.without);
+  const lost = [...found].filter((name) => !wanted.has(name));
+  const gained = [...wanted].filter((name) => !found.has(name));
+  if (saved.model === given.model && lost.length === 0 && gained.length === 0) return;
+  const was = `the saved guest has the processor ${formatCpuChoice(saved)}`;
+  if (saved.model === given.model && gained.length === 0) {
+    throw new HostError(
+      'InvalidArgument',
+      `${was}, and this host cannot give it ${lost.join(' ')}: continue it on a host like its own, or start it with ` +
+        `--cpu ${formatCpuChoice(given)} to be able to move it here`,
+    );
+  }
+  throw new HostError(
+    'InvalidArgument',
+    `${was}, and this machine has ${formatCpuChoice(given)}: give it --cpu ${formatCpuChoice(saved)}`,
+  );
+}
