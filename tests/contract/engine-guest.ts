@@ -161,7 +161,8 @@ export class EngineGuest {
   /** Runs the first vCPU until the guest ends. */
   run(options: RunOptions = {}): Outcome {
     const log: string[] = [];
-    for (let runs = 0; runs < MaximumRuns; runs++) {
+    const limit = this.vm.haltsInRun ? this.engine.clock.now() + Patience : Infinity;
+    for (let runs = 0; runs < MaximumRuns && this.engine.clock.now() < limit; runs++) {
       const exit = this.runOnce();
       if (exit.kind === 'interrupted') continue;
       if (exit.kind === 'pio-write' && exit.port === Port.Done) return { log, end: `done ${hex(exit.value)}` };

@@ -4,6 +4,8 @@
  *     runContract('wasm', () => createWasmEngineUnderTest(), { skip: [] });
  */
 import { describe, test } from 'node:test';
+import { debugTests } from './engine-debug.ts';
+import { faultTests } from './engine-faults.ts';
 import type { EngineUnderTest } from './engine-guest.ts';
 import { inputOutputTests } from './engine-io.ts';
 import { interruptTests } from './engine-interrupts.ts';
@@ -27,6 +29,8 @@ const sections: Readonly<Record<string, ContractTests>> = {
   'running and stopping': runningTests,
   'the processor': processorTests,
   'several processors': startUpTests,
+  'paging and faults': faultTests,
+  'debug exits': debugTests,
 };
 
 export function runContract(name: string, create: () => EngineUnderTest, options: ContractOptions = {}): void {

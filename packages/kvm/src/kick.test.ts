@@ -12,7 +12,7 @@ import type { KvmVcpu } from './vcpu.ts';
 import type { KvmVm } from './vm.ts';
 
 const Code = 0x1000;
-const Kicks = 6_000;
+const Kicks = 4_100;
 /** Nanoseconds after which a kick counts as lost. */
 const Patience = 120e9;
 /** Kicks between which the vCPU's thread lets go of the vCPU and takes it again. */
@@ -139,7 +139,7 @@ describe('one thread', { skip: noKvm() }, () => {
   test(
     'a deadline that was never reached does not end a later run()',
     withGuest(guests['exits all the time (1: out 0x80, al; jmp 1b)'], (_, vcpu) => {
-      const soon = clock.now() + 2e6;
+      const soon = clock.now() + 300e6;
       assert.equal(vcpu.run(soon).kind, 'pio-write');
       while (clock.now() < soon + 1e6);
       assert.equal(vcpu.run().kind, 'pio-write', 'the timer has fired, but nobody wants it any more');

@@ -4,7 +4,7 @@
  * Several threads can hold the same vCPU, each by an object of its own: one runs it ({@link KvmVcpu.enterThread}), the
  * others kick it, and read and set its state while the first is outside `run()`.
  */
-import type { Vcpu } from '@lodger/vmm/engine/engine.js';
+import type { Vcpu, VcpuDebug } from '@lodger/vmm/engine/engine.js';
 import type { VcpuExit } from '@lodger/vmm/engine/exit.js';
 import type { VcpuState } from '@lodger/vmm/engine/state.js';
 import type { GuestMemory } from '@lodger/vmm/memory/guest-memory.js';
@@ -16,6 +16,7 @@ import { MpState, MpStateValue } from './api/state-layouts.ts';
 import { viewOfBytes } from './api/struct.ts';
 import type { DirtyRings } from './dirty-ring.ts';
 import { KvmExits } from './exits.ts';
+import { guestDebug } from './guest-debug.ts';
 import { reportError, reportExit } from './failure-report.ts';
 import type { FailedVcpu } from './failure-report.ts';
 import { KickSignal } from './kick.ts';
@@ -273,6 +274,10 @@ export class KvmVcpu implements Vcpu {
     if (this.#early || this.#exits.hasMore) return;
     this.#exits.takeAnswer();
     this.#early = this.#complete();
+  }
+
+  setDebug(debug: VcpuDebug): void {
+    kvmIoctl(this.fd, KvmRequest.SetGuestDebug, guestDebug(debug));
   }
 
   get #failed(): FailedVcpu {

@@ -92,4 +92,22 @@ export interface Vcpu {
    */
   state(): VcpuState;
   setState(state: VcpuState): void;
+  /** Which guest code comes back from `run()` as `debug`. Absent: the engine can't. */
+  setDebug?(debug: VcpuDebug): void;
 }
+
+/** For debuggers: the guest does not notice. Anything left out is off. */
+export interface VcpuDebug {
+  /** After each instruction. */
+  readonly singleStep?: boolean;
+  /**
+   * Before the instructions at these linear addresses, at most {@link MaxBreakpoints}. To go on from one, take it away and
+   * step.
+   */
+  readonly breakpoints?: readonly bigint[];
+  /** Before INT3, instead of its exception. */
+  readonly int3?: boolean;
+}
+
+/** What the processor has: SDM Vol. 3B "Debug Registers". */
+export const MaxBreakpoints = 4;
