@@ -68,7 +68,7 @@ function machine(script: readonly VcpuExit[], typed = '') {
     setMemorySlot() {},
     nextDeadline: () => Infinity,
     fireTimers() {},
-    state: () => ({ version: 1 }) as VmState,
+    state: () => ({ version: 1, clock: { kvmClock: 0n, wallClock: 0n } }) as VmState,
     setState() {},
     close() {},
   };

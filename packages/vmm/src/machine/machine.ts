@@ -12,8 +12,10 @@ import { isBzImage } from '../boot/linux/setup-header.ts';
 import { findMultibootHeader } from '../boot/multiboot/header.ts';
 import type { EntropySource } from '../devices/virtio/rng/virtio-rng.ts';
 import type { EngineVm, Vcpu } from '../engine/engine.ts';
-import type { VcpuState } from '../engine/state.ts';
 import { HostError } from '../errors/host-error.ts';
+import { advanceTime } from '../snapshot/advance-time.ts';
+import type { ProcessorsState } from '../snapshot/advance-time.ts';
+import { checkShape } from '../snapshot/shape.ts';
 import type { Clock } from '../time/clock.ts';
 import { Board } from './board.ts';
 import type { BoardConfig, BoardDisk } from './board.ts';
@@ -28,6 +30,12 @@ import type { RunLoopHost } from './run-loop.ts';
 
 /** What Linux and others seed their random numbers with at boot. */
 const SeedBytes = 32;
+
+/** A paused machine without its memory. */
+export interface MachineState extends SavedState, ProcessorsState {
+  readonly version: 1;
+  readonly board: SavedState;
+}
 
 export interface MachineBoot extends Omit<BootSource, 'commandLine' | 'rsdp' | 'rngSeed'> {
   /** The command line for Linux, and the one for every other kernel. */
@@ -155,22 +163,51 @@ export class Machine {
     this.#loop.resume();
   }
 
-  /** Everything but guest memory and the engine's interrupt controllers. The machine must be paused. */
-  save(): SavedState {
-    return { version: 1, vcpus: this.#vcpus.map((vcpu) => vcpu.state()), board: this.#board.save() };
+  /** Everything but guest memory. The machine must be paused. */
+  save(): MachineState {
+    return {
+      version: 1,
+      vcpus: this.#vcpus.map((vcpu) => vcpu.state()),
+      vm: this.#config.vm.state(),
+      board: this.#board.save(),
+    };
   }
 
-  restore(state: SavedState): void {
-    requireVersion(state, 1, 'machine');
-    const { vcpus, board } = state as unknown as { vcpus: readonly VcpuState[]; board: SavedState };
-    if (vcpus.length !== this.#vcpus.length) {
+  /**
+   * Makes a new machine, instead of {@link boot}, one that was saved, with its memory already in place. The time that
+   * passed meanwhile passes for the guest's clocks too.
+   *
+   * @throws HostError when the state is none of such a machine
+   */
+  restore(saved: SavedState): void {
+    requireVersion(saved, 1, 'machine');
+    try {
+      this.#restore(saved as MachineState);
+    } catch (cause) {
+      if (cause instanceof HostError) throw cause;
       throw new HostError(
         'InvalidArgument',
-        `the saved machine has ${vcpus.length} processors: create it with as many`,
+        `the saved state is damaged (${String(cause)}): use another copy of the file, or save the machine again`,
+        { cause },
       );
     }
-    vcpus.forEach((vcpu, id) => this.#vcpus[id]!.setState(vcpu));
-    this.#board.restore(board);
+  }
+
+  #restore(saved: MachineState): void {
+    checkShape(saved, this.save());
+    if (saved.vcpus.length !== this.#vcpus.length) {
+      throw new HostError(
+        'InvalidArgument',
+        `the saved machine has ${saved.vcpus.length} processors: create it with as many`,
+      );
+    }
+    const { vm, clock } = this.#config;
+    const state = advanceTime(saved, clock.wallClock() - saved.vm.clock.wallClock);
+    // Devices drive their lines first: what came of that before the machine was saved is in the controllers' state.
+    this.#board.restore(state.board);
+    vm.setState(state.vm);
+    state.vcpus.forEach((vcpu, id) => this.#vcpus[id]!.setState(vcpu));
+    this.#board.resumeDma();
   }
 
   #loopHost(): RunLoopHost {

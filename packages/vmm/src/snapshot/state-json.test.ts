@@ -35,7 +35,16 @@ test('what cannot be saved is refused with its place', () => {
 });
 
 test('damaged text is a HostError and nothing else', () => {
-  const texts = ['', '{', 'x', '{"a":{"$bigint":"zz"}}', '{"$bytes":"0"}', '{"$bytes":5}', '{"$what":1}', '{"$number":"5"}'];
+  const texts = [
+    '',
+    '{',
+    'x',
+    '{"a":{"$bigint":"zz"}}',
+    '{"$bytes":"0"}',
+    '{"$bytes":5}',
+    '{"$what":1}',
+    '{"$number":"5"}',
+  ];
   for (const text of texts) assert.throws(() => decodeState(text), { code: 'InvalidArgument' }, text);
 });
 

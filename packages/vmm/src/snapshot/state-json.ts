@@ -92,8 +92,7 @@ function fromTagged(tag: string, content: unknown): unknown {
   throw damaged(`a value of the unknown form ${tag}`);
 }
 
-const parseHex = (text: string): bigint =>
-  text.startsWith('-') ? -BigInt(`0x${text.slice(1)}`) : BigInt(`0x${text}`);
+const parseHex = (text: string): bigint => (text.startsWith('-') ? -BigInt(`0x${text.slice(1)}`) : BigInt(`0x${text}`));
 
 function toHex(bytes: Uint8Array): string {
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');

@@ -248,6 +248,7 @@ export class WasmEngineVm implements EngineVm {
       tsc: this.#tsc,
       paravirtual: this.#model.paravirtual,
       now: () => BigInt(Math.floor(this.#clock.now())),
+      firstTscOffset: () => this.#cpus[0]!.u64(Cpu.TscOffset),
       beforeLoad: (id, state) => this.#takeTscRate(id, state),
       tscChanged: () => this.#model.tscChanged(),
       attentionWanted: () => Atomics.load(this.#attention, 0) !== 0,

@@ -126,6 +126,8 @@ export interface VcpuParts {
   readonly paravirtual: Paravirtual;
   /** What another engine's state held and this one does not have: handed on. */
   readonly foreign: ForeignState;
+  /** The first vCPU's; undefined for that one itself. */
+  readonly firstTscOffset: bigint | undefined;
   /** The clock's nanoseconds. */
   now(): bigint;
 }
@@ -280,13 +282,24 @@ function loadSystem(cpu: RareCpu, sregs: SystemRegisters): void {
 
 const stateFields = new Map(StateMsrs);
 
+/**
+ * vCPUs' states are read and set one after the other: TSCs that differ by less than a second from the first vCPU's are in
+ * step with it, as KVM has it too (Linux arch/x86/kvm/x86.c, kvm_synchronize_tsc).
+ */
+function inStep({ tsc, firstTscOffset }: VcpuParts, offset: bigint): bigint {
+  if (firstTscOffset === undefined) return offset;
+  const distance = BigInt.asIntN(64, offset - firstTscOffset);
+  const second = tsc.ticks(1_000_000_000n);
+  return distance > -second && distance < second ? firstTscOffset : offset;
+}
+
 /** The TSC before what counts by it. */
 function loadMsrs(parts: VcpuParts, state: VcpuState): void {
   const { id, cpu, apic, tsc, paravirtual, foreign, now } = parts;
   const msrs = new Map(state.msrs.map(([index, value]) => [index, BigInt.asUintN(64, value)]));
   const timeStamp = msrs.get(Msr.TimeStampCounter);
   if (timeStamp !== undefined) {
-    const offset = timeStamp - tsc.ticks(now());
+    const offset = inStep(parts, timeStamp - tsc.ticks(now()));
     cpu.setU64(Cpu.TscOffset, BigInt.asUintN(64, offset));
     apic.timer.tscOffset = BigInt.asIntN(64, offset);
   }

@@ -37,6 +37,8 @@ export interface VcpuHost {
   readonly paravirtual: Paravirtual;
   /** The clock's nanoseconds. */
   now(): bigint;
+  /** What the first vCPU's RDTSC adds. */
+  firstTscOffset(): bigint;
   /** A state is about to be loaded. */
   beforeLoad(id: number, state: VcpuState): void;
   /** A TSC was loaded. */
@@ -180,7 +182,9 @@ export class WasmVcpu implements Vcpu {
 
   get #parts(): VcpuParts {
     const { irqchip, tsc, paravirtual, now } = this.#host;
-    return { id: this.id, cpu: this.cpu, apic: irqchip.apic(this.id), tsc, paravirtual, foreign: this.#foreign, now };
+    const apic = irqchip.apic(this.id);
+    const firstTscOffset = this.id === 0 ? undefined : this.#host.firstTscOffset();
+    return { id: this.id, cpu: this.cpu, apic, tsc, paravirtual, foreign: this.#foreign, firstTscOffset, now };
   }
 
   // Events

@@ -191,6 +191,8 @@ test('a restored device goes on where the saved one was', () => {
     first.memory,
   );
   second.bench.host.restore(state);
+  assert.deepEqual(second.bench.msi.take(), [], 'nothing runs yet');
+  second.transport.resume();
   assert.deepEqual(second.bench.msi.take(), [0x41], 'the request from before is served at once');
   assert.deepEqual([...first.driver.queues[0]!.takeUsed().at(-1)!.data], [100, 101]);
   assert.equal(second.driver.status, 15);

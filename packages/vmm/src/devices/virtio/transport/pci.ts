@@ -117,6 +117,7 @@ export class VirtioPciTransport implements PciDevice, CommonConfigOwner {
     };
   }
 
+  /** Leaves the device paused: {@link resume} lets the queues run again. */
   restore(state: SavedState): void {
     requireVersion(state, 1, 'virtio PCI');
     const saved = state as unknown as {
@@ -131,7 +132,6 @@ export class VirtioPciTransport implements PciDevice, CommonConfigOwner {
     this.#isr = saved.isr;
     this.#driveIntx();
     this.device.restore(saved.device);
-    // Last: the queues run again from here on.
     this.registers.restore(saved.registers);
     this.#rewire();
   }

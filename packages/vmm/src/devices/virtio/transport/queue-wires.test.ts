@@ -246,6 +246,7 @@ test('a restored device has its doorbell, its vector and what was pending', () =
 
   const second = wired({ memory: first.memory });
   second.bench.host.restore(state);
+  second.transport.resume();
   assert.deepEqual(second.events.boundWrites, first.events.boundWrites);
   assert.equal(second.pending(), 2);
   second.work();

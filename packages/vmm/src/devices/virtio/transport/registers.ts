@@ -37,6 +37,8 @@ export class VirtioRegisters implements Saveable {
   /** The status before a reset that is not through yet. */
   #statusBeforeReset = 0;
   #activated = false;
+  /** Where the queues go on when a restored device is resumed. */
+  #held: { readonly positions: readonly QueuePosition[] | undefined } | undefined;
 
   constructor(device: VirtioDevice) {
     this.#device = device;
@@ -90,6 +92,7 @@ export class VirtioRegisters implements Saveable {
     if (this.#status !== 0) this.#statusBeforeReset = this.#status;
     this.#status = 0;
     this.#activated = false;
+    this.#held = undefined;
     this.#driverFeatures = 0n;
     this.queues.forEach((queue) => Object.assign(queue, initialQueue(queue.maxSize)));
     this.#device.runner.reset();
@@ -102,7 +105,8 @@ export class VirtioRegisters implements Saveable {
   }
 
   resume(): void {
-    this.#device.runner.resume();
+    if (this.#held) this.#activate(this.#held.positions);
+    else this.#device.runner.resume();
   }
 
   /** The device must be paused. */
@@ -113,11 +117,11 @@ export class VirtioRegisters implements Saveable {
       driverFeatures: this.#driverFeatures,
       configGeneration: this.configGeneration,
       queues: this.queues.map((queue) => ({ ...queue })),
-      positions: this.#device.runner.pause(),
+      positions: this.#held ? this.#held.positions : this.#device.runner.pause(),
     };
   }
 
-  /** For a device that was reset. Leaves it running if it was. */
+  /** For a device that was reset. Leaves it paused: a queue that runs could interrupt processors that are not restored. */
   restore(state: SavedState): void {
     requireVersion(state, 1, 'virtio');
     const saved = state as unknown as {
@@ -131,7 +135,7 @@ export class VirtioRegisters implements Saveable {
     this.#driverFeatures = saved.driverFeatures;
     this.configGeneration = saved.configGeneration;
     this.queues.forEach((queue, index) => Object.assign(queue, saved.queues[index], { maxSize: queue.maxSize }));
-    if (this.driverOk) this.#activate(saved.positions);
+    this.#held = this.driverOk ? { positions: saved.positions } : undefined;
   }
 
   #perform(action: StatusAction): boolean {
@@ -146,6 +150,7 @@ export class VirtioRegisters implements Saveable {
 
   #activate(positions?: readonly QueuePosition[]): void {
     this.#activated = true;
+    this.#held = undefined;
     const activation: Activation = {
       features: this.#driverFeatures,
       queues: this.queues.map(({ enabled, size, descriptors, driver, device, vector }, index) => {
