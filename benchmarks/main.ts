@@ -17,6 +17,7 @@ import type { Emulator, GuestFiles } from './emulators.ts';
 import { NoBoot, runGuest } from './guest-run.ts';
 import { describeHost } from './host.ts';
 import type { InstructionCounts } from './instruction-counts.ts';
+import { measureKvm } from './kvm.ts';
 import { doubts, noMeasurements } from './measurements.ts';
 import type { Measurements } from './measurements.ts';
 import { parseOptions, Usage, UsageError } from './options.ts';
@@ -66,6 +67,12 @@ async function bench(options: Options, directory: string, signal: AbortSignal): 
     writeFileSync(options.json, `${JSON.stringify({ host, notes, ...measurements }, undefined, 1)}\n`);
   }
   return doubts(measurements).wrong.length > 0 ? 1 : 0;
+}
+
+async function benchKvm({ runs }: Options, signal: AbortSignal): Promise<number> {
+  const { lines, notes, met } = await measureKvm(runs, note, signal);
+  process.stdout.write(['', 'kvm engine', ...lines, ...notes.map((text) => `note: ${text}`), ''].join('\n'));
+  return met ? 0 : 1;
 }
 
 /** Attempts at a run whose guest does not boot. */
@@ -145,7 +152,10 @@ async function main(): Promise<number> {
     });
   }
   try {
-    return await bench(options, directory, ending.signal);
+    let status = 0;
+    if (options.engines.includes('wasm')) status = await bench(options, directory, ending.signal);
+    if (options.engines.includes('kvm')) status = (await benchKvm(options, ending.signal)) || status;
+    return status;
   } catch (error) {
     if (signalled !== 0) return signalled;
     throw error;

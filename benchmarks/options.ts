@@ -4,9 +4,11 @@ import { Programs } from './programs.ts';
 
 export const Usage = `usage: npm run bench -- [options]
 
-Measures Lodger's wasm engine beside QEMU TCG (if qemu-system-x86_64 is installed): medians of alternating runs.
+Measures Lodger's wasm engine beside QEMU TCG (if qemu-system-x86_64 is installed), and the kvm engine beside a C program
+and QEMU with KVM: medians of alternating runs.
 
 options:
+  --engine E     only this engine: wasm or kvm
   --quick        3 runs each instead of 5
   --only NAME    only this measurement, may be repeated: ${['boot', ...Programs.map(({ name }) => name)].join(', ')}
   --json FILE    also writes every sample there
@@ -18,6 +20,7 @@ After npm run bench -- --help has built them, for work on the engine:
 `;
 
 export interface Options {
+  readonly engines: readonly ('wasm' | 'kvm')[];
   readonly runs: number;
   /** Milliseconds after which no further round begins. */
   readonly budget: number;
@@ -37,6 +40,7 @@ export function parseOptions(args: readonly string[]): Options | 'help' {
     if (name !== 'boot' && !known.includes(name)) throw new UsageError(`--only: there is no measurement "${name}"`);
   }
   return {
+    engines: engines(values.engine, values.only !== undefined),
     runs: values.quick ? 3 : 5,
     budget: (values.quick ? 150 : 510) * 1000,
     programs: values.only ? known.filter((name) => values.only!.includes(name)) : known,
@@ -44,11 +48,19 @@ export function parseOptions(args: readonly string[]): Options | 'help' {
   };
 }
 
+/** Both, but the wasm engine's measurements are those that `--only` chooses from. */
+function engines(engine: string | undefined, chosen: boolean): Options['engines'] {
+  if (engine === undefined) return chosen ? ['wasm'] : ['wasm', 'kvm'];
+  if (engine === 'wasm' || engine === 'kvm') return [engine];
+  throw new UsageError(`--engine: there is no engine "${engine}"`);
+}
+
 function parse(args: readonly string[]) {
   try {
     return parseArgs({
       args: [...args],
       options: {
+        engine: { type: 'string' },
         quick: { type: 'boolean' },
         only: { type: 'string', multiple: true },
         json: { type: 'string' },
