@@ -10,6 +10,12 @@ const Ports = { output: 3, errors: 4, status: 5 };
 /** The last words of the machine's kernel that a failure shows. */
 const ShownConsole = 3000;
 
+/**
+ * No XSAVE: TCG's SVM does not intercept XSETBV, so KVM would not know of a guest's XCR0 and load another one, and guests
+ * would lose their vector registers.
+ */
+const Processor = 'EPYC,+svm,+npt,-xsave';
+
 const KernelParameters = [
   'console=ttyS0',
   'quiet',
@@ -91,7 +97,7 @@ function qemuArguments({ image, runDisk, cache, console, cpus, memory }) {
     ...['-display', 'none'],
     ...['-M', 'q35,graphics=off,vmport=off'],
     ...['-accel', 'tcg,thread=multi'],
-    ...['-cpu', 'EPYC,+svm,+npt'],
+    ...['-cpu', Processor],
     ...['-smp', String(cpus)],
     ...['-m', String(memory)],
     ...['-kernel', join(image, 'vmlinux')],

@@ -33,7 +33,6 @@ export const RequiredCapabilities = [
   'VcpuEvents',
   'Debugregs',
   'Xsave',
-  'Xcrs',
   'ImmediateExit',
 ] as const satisfies readonly KvmCapabilityName[];
 

@@ -22,6 +22,8 @@ export interface StateContext {
   readonly payloads: boolean;
   /** The VM has KVM_CAP_X86_TRIPLE_FAULT_EVENT. */
   readonly tripleFaults: boolean;
+  /** KVM_CAP_XCRS: the host has XSAVE. */
+  readonly xcrs: boolean;
   /** KVM_CAP_TSC_CONTROL: the processor scales the TSC. */
   readonly scalesTsc: boolean;
 }
@@ -37,6 +39,7 @@ export function stateContext(system: number, vm: number): StateContext {
     smm: capability('X86Smm') > 0,
     payloads: enable(vm, 'ExceptionPayload'),
     tripleFaults: enable(vm, 'X86TripleFaultEvent'),
+    xcrs: capability('Xcrs') > 0,
     scalesTsc: capability('TscControl') > 0,
   };
 }

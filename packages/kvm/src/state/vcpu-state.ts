@@ -25,7 +25,7 @@ export function readVcpuState(fd: number, context: StateContext): VcpuState {
     sregs: readSregs(fd),
     ...readXsave(fd, context),
     debug: readDebug(fd),
-    xcr0: readXcr0(fd),
+    xcr0: readXcr0(fd, context),
     msrs: readMsrs(fd, context.msrs),
     events: readEvents(fd),
     mpState,
@@ -44,7 +44,7 @@ export function writeVcpuState(fd: number, context: StateContext, state: VcpuSta
   restoreTscKhz(fd, state.tscKhz, context);
   checked('the system registers', () => writeSregs(fd, state.sregs));
   kvmIoctl(fd, KvmRequest.SetRegs, Regs.create(state.regs));
-  checked(`XCR0 0x${state.xcr0.toString(16)}`, () => writeXcr0(fd, state.xcr0));
+  checked(`XCR0 0x${state.xcr0.toString(16)}`, () => writeXcr0(fd, context, state.xcr0));
   writeXsave(fd, context, state);
   checked('the debug registers', () => kvmIoctl(fd, KvmRequest.SetDebugregs, Debugregs.create({ ...state.debug })));
   const { localApic } = state;
@@ -80,13 +80,16 @@ function readDebug(fd: number): DebugRegisters {
   return { db: [...db] as DebugRegisters['db'], dr6, dr7 };
 }
 
-/** XCR0 is the only one there is. */
-function readXcr0(fd: number): bigint {
+/** What XCR0, the only one there is, has after a reset. */
+const InitialXcr0 = 1n;
+
+function readXcr0(fd: number, { xcrs: present }: StateContext): bigint {
+  if (!present) return InitialXcr0;
   const { nr_xcrs, xcrs } = getState(fd, KvmRequest.GetXcrs, Xcrs);
-  const initial = 1n;
-  return nr_xcrs === 0 ? initial : xcrs[0]!.value;
+  return nr_xcrs === 0 ? InitialXcr0 : xcrs[0]!.value;
 }
 
-function writeXcr0(fd: number, value: bigint): void {
+function writeXcr0(fd: number, { xcrs: present }: StateContext, value: bigint): void {
+  if (!present && value === InitialXcr0) return;
   kvmIoctl(fd, KvmRequest.SetXcrs, Xcrs.create({ nr_xcrs: 1, xcrs: [{ xcr: 0, reserved: 0, value }] }));
 }
