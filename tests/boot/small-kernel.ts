@@ -31,6 +31,9 @@ export function print(text: string): number[] {
 /** mov al, value; out 0xf4, al. */
 export const debugExit = (value: number): number[] => [0xb0, value, 0xe6, 0xf4];
 
+/** mov al, 0xfe; out 0x64, al: the keyboard controller resets the machine. */
+export const reset = [0xb0, 0xfe, 0xe6, 0x64];
+
 /** cli; hlt; jmp to the hlt. */
 export const hang = [0xfa, 0xf4, 0xeb, 0xfd];
 
