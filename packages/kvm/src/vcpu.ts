@@ -101,7 +101,7 @@ export class KvmVcpu implements Vcpu {
 
   /**
    * Makes this thread the one that runs the vCPU, and gives it a name. {@link run} does it by itself where nobody has,
-   * without the name.
+   * without the name. A thread that runs several vCPUs gives each `run()` a deadline of its own.
    */
   enterThread(name?: string): void {
     if (name !== undefined) nameThread(name);
@@ -126,13 +126,7 @@ export class KvmVcpu implements Vcpu {
     if (this.#early) return this.#takeEarly();
     exits.takeAnswer();
     for (;;) {
-      if (exits.hasMore) {
-        const exit = exits.next();
-        if (!this.#helper?.answer(exit)) return exit;
-        exits.takeAnswer();
-        continue;
-      }
-      const exit = this.#enter(deadline);
+      const exit = exits.hasMore ? this.#offer(exits.next()) : this.#enter(deadline);
       if (exit !== undefined) return exit;
     }
   }
@@ -182,8 +176,9 @@ export class KvmVcpu implements Vcpu {
   /** A signal ended KVM_RUN: a kick, the timer, or one of the process's that is none of our business. */
   #signalled(deadline: number): VcpuExit | undefined {
     this.#signal.take();
-    if (this.#words.takeKick()) return interrupted;
+    // The timer's signal may have been among them
     this.#armed = Infinity;
+    if (this.#words.takeKick()) return interrupted;
     if (deadline === Infinity || this.#arm(deadline)) return undefined;
     return interrupted;
   }
@@ -233,11 +228,18 @@ export class KvmVcpu implements Vcpu {
     }
   }
 
-  /** An exit, unless the VM's own controllers answer it. */
-  #offer(exit: VcpuExit): VcpuExit | undefined {
-    if (!this.#helper?.answer(exit)) return exit;
-    this.#exits.takeAnswer();
-    return undefined;
+  /** An exit, unless the VM's own controllers answer it and what belongs to it. */
+  #offer(first: VcpuExit): VcpuExit | undefined {
+    const helper = this.#helper;
+    if (helper === undefined) return first;
+    const exits = this.#exits;
+    let exit = first;
+    while (helper.answer(exit)) {
+      exits.takeAnswer();
+      if (!exits.hasMore) return undefined;
+      exit = exits.next();
+    }
+    return exit;
   }
 
   #takeEarly(): VcpuExit {

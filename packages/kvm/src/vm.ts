@@ -55,6 +55,8 @@ export class KvmVm implements EngineVm {
   readonly #clock: Clock;
   readonly #cpus: KvmCpus;
   readonly #vcpus: SharedKvmVcpu[] = [];
+  /** This thread's objects for them. */
+  readonly #own: KvmVcpu[] = [];
   readonly #shared: Omit<SharedKvmVm, 'vcpus' | 'events'>;
   readonly #events: number[] = [];
 
@@ -107,7 +109,7 @@ export class KvmVm implements EngineVm {
     if (this.#vcpus.length === this.#config.vcpus) this.#system.close();
     const mapping = viewOf(run, runSize);
     this.postedWrites?.attach(mapping);
-    return new KvmVcpu({
+    const vcpu = new KvmVcpu({
       id,
       fd,
       run: mapping,
@@ -118,6 +120,8 @@ export class KvmVm implements EngineVm {
       helper: this.interrupts.helper(id),
       dirtyRing: dirtyRing && new DirtyRings(dirtyRings, [dirtyRing]),
     });
+    this.#own.push(vcpu);
+    return vcpu;
   }
 
   /** Tells which pages of RAM were written; for the thread that holds the VM, when all vCPUs have been created. */
@@ -162,6 +166,7 @@ export class KvmVm implements EngineVm {
 
   /** Every thread must be done with the VM. */
   close(): void {
+    for (const vcpu of this.#own) vcpu.leaveThread();
     this.#system.close();
     releaseKvm(this.shared);
     this.slots.release();
