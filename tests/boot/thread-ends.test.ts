@@ -101,7 +101,11 @@ for (const [{ name: engine, skip }, thread, how, calls, message] of deaths) {
 /** A user's program with a machine: how it ends is its first argument, the kernel its second. */
 const program = file(
   'program.mjs',
-  `import { isMainThread, parentPort, Worker } from 'node:worker_threads';
+  `import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+   import { isMainThread, parentPort, Worker } from 'node:worker_threads';
+   const link = (path) => { try { return readlinkSync(path); } catch { return ''; } };
+   const events = () => readdirSync('/proc/self/fd').filter((fd) => /kvm|eventfd/.test(link('/proc/self/fd/' + fd))).length;
+   const eventsBefore = events();
    const [how, kernel] = process.argv.slice(2);
    if (isMainThread && how === 'terminate') {
      const worker = new Worker(new URL(import.meta.url), { argv: [how, kernel] });
@@ -111,6 +115,13 @@ const program = file(
      const vm = await VirtualMachine.create({ engine: 'kvm', memory: '16M', cpus: 2, kernel });
      await vm.start();
      await vm.console.waitFor(/up/);
+     if (how === 'survive') {
+       const { reason } = await vm.exited;
+       const left = events() - eventsBefore;
+       const mappings = readFileSync('/proc/self/maps', 'latin1').match(/^.*kvm.*$/gm) ?? [];
+       const threads = readdirSync('/proc/self/task').map((id) => readFileSync('/proc/self/task/' + id + '/comm', 'utf8').trim());
+       console.error(JSON.stringify({ reason, left, mappings, timers: readFileSync('/proc/self/timers', 'utf8'), threads }));
+     }
      if (how === 'exit') process.exit(21);
      if (how === 'throw') setImmediate(() => { throw new Error('of the user'); });
      if (how === 'terminate') parentPort.postMessage('up');
@@ -135,4 +146,27 @@ for (const [guest, path] of Object.entries(guests)) {
       if (how === 'throw') assert.match(ended.stderr, /of the user/);
     });
   }
+}
+
+for (const [thread, how, calls] of [
+  ['vcpu0', 'exit', 3000],
+  ['vcpu1', 'exit', 3000],
+  ['vcpu1', 'throw', 500],
+  ['io-virtio', 'throw', 1],
+] as const) {
+  test(
+    `kvm: ${thread} dies (${how}) and nothing of the machine is left in the process`,
+    { skip: kvm.skip },
+    async () => {
+      const arguments_ = ['--require', saboteur, program, 'survive', guests.prints];
+      const { stderr } = await run(arguments_, { SABOTAGE: `${thread} ${how} ${calls}` });
+      const report = JSON.parse(stderr.trim().split('\n').at(-1)!) as Record<string, unknown>;
+      const { reason, left, mappings, timers, threads } = report as {
+        reason: { kind: string; message: string };
+      } & typeof report;
+      assert.match(reason.message, new RegExp(`thread ${thread} `));
+      assert.deepEqual({ left, mappings, timers }, { left: 0, mappings: [], timers: '' });
+      assert.ok(!(threads as string[]).some((name) => /^(vcpu|io-)/.test(name)), String(threads));
+    },
+  );
 }

@@ -25,6 +25,8 @@ const Word = {
   Kicks: 1,
   /** 1 when the last exit waits for its instruction to be completed by another KVM_RUN. */
   Incomplete: 2,
+  /** The thread's timer plus 1, or 0: a thread that dies does not delete it. */
+  Timer: 3,
 } as const;
 /** A cache line each. */
 const WordsPerVcpu = 16;
@@ -74,6 +76,16 @@ export class VcpuWords {
   /** True when there was a kick since the last call. */
   takeKick(): boolean {
     return this.kicked && Atomics.exchange(this.#words, this.#first + Word.Kicks, 0) !== 0;
+  }
+
+  /** The timer of the thread that runs the vCPU. */
+  get timer(): number | undefined {
+    const word = Atomics.load(this.#words, this.#first + Word.Timer);
+    return word === 0 ? undefined : word - 1;
+  }
+
+  set timer(timer: number | undefined) {
+    Atomics.store(this.#words, this.#first + Word.Timer, timer === undefined ? 0 : timer + 1);
   }
 
   get incomplete(): boolean {

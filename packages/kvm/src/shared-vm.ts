@@ -12,6 +12,7 @@ import type { SharedKvmMemory } from './host-memory.ts';
 import { EndedInterrupts } from './irqchip/ended-interrupts.ts';
 import { VcpuWords } from './kick.ts';
 import { close, munmap, viewOf } from './linux/libc.ts';
+import { deleteTimer } from './linux/thread.ts';
 import type { StateContext } from './state/context.ts';
 import { KvmVcpu } from './vcpu.ts';
 import type { VcpuHelper } from './vcpu.ts';
@@ -96,7 +97,9 @@ export function kickKvm(shared: SharedKvmVm, id: number): void {
 /** Gives back everything that the process has of a VM. Every thread must be done with it. Only the first call counts. */
 export function releaseKvm(shared: SharedKvmVm): void {
   if (Atomics.exchange(shared.released, 0, 1) !== 0) return;
-  for (const { fd, run, dirtyRing } of shared.vcpus) {
+  for (const { id, fd, run, dirtyRing } of shared.vcpus) {
+    const { timer } = new VcpuWords(shared.words, id);
+    if (timer !== undefined) deleteTimer(timer);
     munmap(run, shared.runSize);
     if (shared.dirtyRings && dirtyRing) unmapDirtyRing(shared.dirtyRings, dirtyRing);
     close(fd);

@@ -115,6 +115,7 @@ export class KvmVcpu implements Vcpu {
     if (!this.#entered) return;
     this.#words.leave();
     this.#timer?.delete();
+    this.#words.timer = undefined;
     this.#timer = undefined;
     this.#armed = Infinity;
     this.#entered = false;
@@ -183,11 +184,17 @@ export class KvmVcpu implements Vcpu {
     return interrupted;
   }
 
+  #createTimer(): ThreadTimer {
+    const timer = new ThreadTimer(KickSignal);
+    this.#words.timer = timer.id;
+    return timer;
+  }
+
   /** Sets the timer; false when the deadline has passed. */
   #arm(deadline: number): boolean {
     const left = deadline - this.#clock.now();
     if (left <= 0) return false;
-    this.#timer ??= new ThreadTimer(KickSignal);
+    this.#timer ??= this.#createTimer();
     this.#timer.set(left);
     this.#armed = deadline;
     return true;

@@ -88,9 +88,15 @@ const ClockMonotonic = 1;
 const TimerValueOffset = 16;
 const NanosecondsPerSecond = 1e9;
 
+/** timer_delete(2), from any thread. */
+export function deleteTimer(id: number): void {
+  timerDeleteFunction(id);
+}
+
 /** A timer that sends a signal to the thread that made it. */
 export class ThreadTimer {
-  readonly #id: bigint;
+  /** The kernel's number of it (timer_t of glibc, but for SIGEV_THREAD). */
+  readonly id: number;
   readonly #value = new Uint8Array(32);
   readonly #view = new DataView(this.#value.buffer, TimerValueOffset);
 
@@ -103,7 +109,7 @@ export class ThreadTimer {
     if (timerCreateFunction(ClockMonotonic, new Uint8Array(event.buffer), new Uint8Array(id.buffer)) !== 0) {
       throw new LinuxError('timer_create', lastErrno());
     }
-    this.#id = id[0]!;
+    this.id = Number(id[0]!);
   }
 
   /** Fires once, `nanoseconds` (at least 1) from now. 0 stops the timer. */
@@ -112,10 +118,10 @@ export class ThreadTimer {
     const seconds = Math.floor(whole / NanosecondsPerSecond);
     this.#view.setUint32(0, seconds, true);
     this.#view.setUint32(8, whole - seconds * NanosecondsPerSecond, true);
-    if (timerSettimeFunction(this.#id, 0, this.#value, null) !== 0) throw new LinuxError('timer_settime', lastErrno());
+    if (timerSettimeFunction(this.id, 0, this.#value, null) !== 0) throw new LinuxError('timer_settime', lastErrno());
   }
 
   delete(): void {
-    timerDeleteFunction(this.#id);
+    deleteTimer(this.id);
   }
 }
