@@ -13,6 +13,8 @@ import type { Flavour } from '#lodger/images/index.js';
 import { bootedGuest, scratchFolder, shell } from '../boot/support.ts';
 
 const folder = scratchFolder();
+/** Messages about the host: its silicon's microcode, and that it had no time for the guest. */
+const AboutHost = 'Speculative Return Stack Overflow|Long readout interval|hrtimer: interrupt took';
 const DiskSize = 64 * 1024 * 1024;
 
 function run(command: string, ...args: string[]): string {
@@ -52,7 +54,8 @@ for (const flavour of ['cloud-amd64', 'amd64'] satisfies Flavour[]) {
       const clockSource = 'cat /sys/devices/system/clocksource/clocksource0/current_clocksource';
       assert.equal((await shell(vm, clockSource)).trim(), 'kvm-clock');
       assert.match(await shell(vm, 'dmesg | grep kvm-clock'), /kvm-clock: Using msrs/);
-      assert.equal((await shell(vm, 'dmesg -r | grep "^<[0-4]>" || true')).trim(), '');
+      const complaints = `dmesg -r | grep "^<[0-4]>" | grep -Ev "${AboutHost}" || true`;
+      assert.equal((await shell(vm, complaints)).trim(), '');
       const guestTime = Number(await shell(vm, 'date +%s'));
       assert.ok(Math.abs(guestTime - Date.now() / 1000) < 10, `guest ${guestTime}, host ${Date.now() / 1000}`);
       for (let vcpu = 0; vcpu < cpus; vcpu++) assert.ok(threadNames().includes(`vcpu${vcpu}`), threadNames().join());
