@@ -97,7 +97,7 @@ export class SplitIrqchip implements VmInterrupts {
     return {
       beforeRun: (running) => {
         if (vcpu === PicVcpu) this.#offerPicInterrupt(running);
-        this.#config.ended.take((vector) => this.ioapic.endOfInterrupt(vector));
+        this.#takeEnded();
       },
       answer: (exit) => this.answer(exit),
       endOfInterrupt: (vector) => this.ioapic.endOfInterrupt(vector),
@@ -117,10 +117,12 @@ export class SplitIrqchip implements VmInterrupts {
         return true;
       case 'mmio-read':
         if (!isIoApic(exit.address)) return false;
+        this.#takeEnded();
         exit.value = BigInt(this.ioapic.read(exit.address - PhysicalMap.IoApic.start));
         return true;
       case 'mmio-write':
         if (!isIoApic(exit.address)) return false;
+        this.#takeEnded();
         this.ioapic.write(exit.address - PhysicalMap.IoApic.start, exit.size, Number(exit.value & 0xffff_ffffn));
         this.#updateRoutes();
         return true;
@@ -140,6 +142,11 @@ export class SplitIrqchip implements VmInterrupts {
     this.ioapic.restore(state.ioapic);
     this.pic.restore(state.pic);
     this.#updateRoutes();
+  }
+
+  /** Interrupts that vCPUs of other threads have ended. */
+  #takeEnded(): void {
+    this.#config.ended.take((vector) => this.ioapic.endOfInterrupt(vector));
   }
 
   #setLine(gsi: number, asserted: boolean): void {
