@@ -14,6 +14,8 @@ export const Request = {
   Resize: 1 << 4,
   /** Send the engine's statistics. */
   Statistics: 1 << 5,
+  /** Write the machine to the file whose descriptor is in the block. */
+  Save: 1 << 6,
 } as const;
 
 const Word = {
@@ -24,8 +26,9 @@ const Word = {
   OutputAnnounced: 3,
   /** 1 while the main thread has input that did not fit into the ring. */
   InputWaits: 4,
+  SaveFile: 5,
 } as const;
-const WordCount = 5;
+const WordCount = 6;
 
 export class ControlBlock {
   readonly buffer: SharedArrayBuffer;
@@ -55,6 +58,15 @@ export class ControlBlock {
   /** Worker: blocks until something is asked. */
   waitForRequest(): void {
     Atomics.wait(this.#words, Word.Requests, 0);
+  }
+
+  /** The descriptor that {@link Request}.Save is about. */
+  set saveFile(descriptor: number) {
+    Atomics.store(this.#words, Word.SaveFile, descriptor);
+  }
+
+  get saveFile(): number {
+    return Atomics.load(this.#words, Word.SaveFile);
   }
 
   setWindow(columns: number, rows: number): void {

@@ -1,8 +1,14 @@
 /** A machine in its worker thread: made from what the main thread sent, and served between the turns of its vCPUs. */
 import type { EndReason } from '@lodger/vmm/machine/end-reason.js';
 import { Machine } from '@lodger/vmm/machine/machine.js';
+import type { SavedState } from '@lodger/vmm/bus/bus-device.js';
+import { readMemory, readSavedMachine, writeSnapshot } from '@lodger/vmm/snapshot/snapshot-file.js';
+import type { SnapshotSource } from '@lodger/vmm/snapshot/snapshot-file.js';
 import type { Clock } from '@lodger/vmm/time/clock.js';
+import { parseCpuChoice, requireSameProcessor } from '@lodger/vmm/x86/cpu-models.js';
 import { decompress } from '../images/decompress.ts';
+import { describeMachine, describeSaveError } from '../vm/saved-machine.ts';
+import type { SavedDescription } from '../vm/saved-machine.ts';
 import { ByteRing } from './byte-ring.ts';
 import { ConsoleOutput } from './console-output.ts';
 import { ControlBlock, Request } from './control-block.ts';
@@ -10,7 +16,8 @@ import type { EngineThreads, ThreadVm } from './engine-choice.ts';
 import { hostClock } from './host-clock.ts';
 import { setUpIo } from './io-machine.ts';
 import type { IoSetup } from './io-machine.ts';
-import type { MachineMessage, MachineWorkerData } from './messages.ts';
+import type { BootFiles, MachineMessage, MachineWorkerData } from './messages.ts';
+import { FileSink, fileSource } from './snapshot-io.ts';
 
 export class MachineService {
   readonly #data: MachineWorkerData;
@@ -81,17 +88,9 @@ export class MachineService {
 
   /** Boots and runs until the machine ends. */
   run(): EndReason {
-    const { boot, linuxCommandLine, commandLine } = this.#data;
-    const { setup, initrd } = boot;
-    this.#machine.boot({
-      kernel: boot.kernel,
-      kernelName: boot.kernelName,
-      ...(setup && { setup }),
-      ...(initrd && { initrd }),
-      decompress,
-      linuxCommandLine,
-      commandLine,
-    });
+    const { boot, restore } = this.#data;
+    if (boot !== undefined) this.#boot(boot);
+    if (restore !== undefined) this.#restore(fileSource(restore));
     this.#post({ kind: 'running' });
     const end = this.#machine.run();
     this.#postStatistics();
@@ -99,6 +98,43 @@ export class MachineService {
     // vCPUs and devices let go of guest memory before it goes away.
     this.#machine.pause();
     return end;
+  }
+
+  #boot({ kernel, kernelName, setup, initrd }: BootFiles): void {
+    const { linuxCommandLine, commandLine } = this.#data;
+    this.#machine.boot({
+      kernel,
+      kernelName,
+      ...(setup && { setup }),
+      ...(initrd && { initrd }),
+      decompress,
+      linuxCommandLine,
+      commandLine,
+    });
+  }
+
+  #restore(source: SnapshotSource): void {
+    const { vm } = this.#vm;
+    const { machine, state } = readSavedMachine(source);
+    requireSameProcessor(parseCpuChoice((machine as SavedDescription).cpu), vm.cpu);
+    readMemory(source, vm.memory);
+    this.#machine.restore(state as SavedState);
+    this.#vm.stoodStill?.();
+  }
+
+  /** The machine must be paused. */
+  #save(): void {
+    let problem: string | undefined;
+    try {
+      const { vm } = this.#vm;
+      const sink = new FileSink(this.#control.saveFile);
+      const saved = { machine: describeMachine(this.#data.description, vm.cpu), state: this.#machine.save() };
+      writeSnapshot(sink, saved, vm.memory);
+      sink.flush();
+    } catch (error) {
+      problem = describeSaveError(error);
+    }
+    this.#post({ kind: 'saved', problem });
   }
 
   /** Between the turns of vCPUs. */
@@ -122,20 +158,24 @@ export class MachineService {
       const { columns, rows } = this.#control.window;
       this.#machine.resizeConsole(columns, rows);
     }
+    if (requests & Request.Save) this.#pause(true);
     // A resume that came together with the pause is the newer one.
-    if (requests & Request.Pause && !(requests & Request.Resume)) this.#pause();
+    else if (requests & Request.Pause && !(requests & Request.Resume)) this.#pause();
   }
 
   /** Everything stands still until a resume or a stop; other requests are dealt with meanwhile. */
-  #pause(): void {
+  #pause(save = false): void {
     this.#output.flush();
     this.#machine.pause();
     this.#post({ kind: 'paused' });
+    if (save) this.#save();
     for (;;) {
       this.#control.waitForRequest();
       const requests = this.#control.take();
       if (requests & Request.Pause) this.#post({ kind: 'paused' });
-      if (requests & ~Request.Pause & ~Request.Resume) this.#obey(requests & ~Request.Pause);
+      if (requests & Request.Save) this.#save();
+      const others = requests & ~(Request.Pause | Request.Resume | Request.Save);
+      if (others) this.#obey(others);
       if (requests & (Request.Resume | Request.Stop)) break;
     }
     this.#vm.stoodStill?.();

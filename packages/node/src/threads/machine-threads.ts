@@ -32,6 +32,7 @@ export interface MachineEvents {
   /** The guest took input. */
   onInputRoom(): void;
   onPaused(): void;
+  onSaved(problem: string | undefined): void;
   onStatistics(statistics: EngineStatistics): void;
 }
 
@@ -41,16 +42,19 @@ export class MachineThreads {
   readonly #engine: EngineThreads;
   readonly #worker: Worker;
   readonly #name: string;
-  readonly #data: MachineWorkerData;
+  readonly #data: Omit<MachineWorkerData, 'othersEnded'>;
   readonly #control: ControlBlock;
   readonly #events: MachineEvents;
+  /** Word 0 is 1 when only the machine's thread is left. */
+  readonly #othersEnded = new Int32Array(new SharedArrayBuffer(4));
   #vcpus: VcpuThread[] = [];
   #io: IoThread[] = [];
   #shared: SharedVm | undefined;
+  #othersEnd: Promise<void> | undefined;
   #reason: EndReason | undefined;
   #patience: NodeJS.Timeout | undefined;
 
-  constructor(engine: EngineThreads, data: MachineWorkerData, events: MachineEvents) {
+  constructor(engine: EngineThreads, data: Omit<MachineWorkerData, 'othersEnded'>, events: MachineEvents) {
     this.#engine = engine;
     this.#data = data;
     this.#control = new ControlBlock(data.control);
@@ -58,7 +62,7 @@ export class MachineThreads {
     this.#name = machineThreadName(data.cpus - data.mailboxes.length);
     this.#worker = startEngineWorker(engine, new URL('./machine-worker.js', import.meta.url), {
       name: this.#name,
-      workerData: data,
+      workerData: { ...data, othersEnded: this.#othersEnded } satisfies MachineWorkerData,
       transferList: buffersOf(data.boot),
     });
     this.ended = this.#untilEnd();
@@ -93,12 +97,27 @@ export class MachineThreads {
         resolve();
       });
     });
-    await Promise.all(this.#vcpus.map((vcpu) => vcpu.end()));
-    await Promise.all(this.#io.map((io) => io.stop()));
+    await this.#endOthers();
     clearTimeout(this.#patience);
     forget();
+    // Unless the machine's thread has done so.
     if (this.#shared) this.#engine.release(this.#shared);
     return this.#reason!;
+  }
+
+  /** Ends all threads but the machine's, which then gives back the VM: that takes its time and would block this one. */
+  #endOthers(): Promise<void> {
+    return (this.#othersEnd ??= this.#endThem());
+  }
+
+  async #endThem(): Promise<void> {
+    await Promise.all(this.#vcpus.map((vcpu) => vcpu.end()));
+    await Promise.all(this.#io.map((io) => io.stop()));
+    // What they are called by goes with the VM.
+    this.#vcpus = [];
+    this.#io = [];
+    Atomics.store(this.#othersEnded, 0, 1);
+    Atomics.notify(this.#othersEnded, 0);
   }
 
   /** The first reason counts. */
@@ -118,10 +137,13 @@ export class MachineThreads {
         return this.#events.onInputRoom();
       case 'paused':
         return this.#events.onPaused();
+      case 'saved':
+        return this.#events.onSaved(message.problem);
       case 'statistics':
         return this.#events.onStatistics(message.statistics);
       case 'ended':
-        return this.#endsWith(message.reason);
+        this.#endsWith(message.reason);
+        return void this.#endOthers();
       default:
         return message satisfies never;
     }
@@ -161,6 +183,8 @@ export class MachineThreads {
 }
 
 /** Kernel and initrd move to the worker instead of being copied. */
-function buffersOf({ kernel, setup, initrd }: BootFiles): ArrayBuffer[] {
+function buffersOf(boot: BootFiles | undefined): ArrayBuffer[] {
+  if (boot === undefined) return [];
+  const { kernel, setup, initrd } = boot;
   return [kernel, setup, initrd].flatMap((bytes) => (bytes ? [bytes.buffer] : []));
 }

@@ -4,7 +4,6 @@
  * memory (control-block.ts), it answers with messages.
  */
 import { parentPort, workerData } from 'node:worker_threads';
-import type { EndReason } from '@lodger/vmm/machine/end-reason.js';
 import { loadEngine } from './engine-choice.ts';
 import { enterEngineWorker } from './engine-worker.ts';
 import { MachineService } from './machine-service.ts';
@@ -13,19 +12,27 @@ import { endOfThread } from './thread-end.ts';
 import { machineThreadName, nameThread } from './thread-name.ts';
 
 const port = parentPort!;
-const post = (message: MachineMessage) => port.postMessage(message);
 const data = workerData as MachineWorkerData;
 const name = machineThreadName(data.cpus - data.mailboxes.length);
+let giveBack = (): void => {};
 
-async function runMachine(): Promise<EndReason> {
+const post = (message: MachineMessage): void => port.postMessage(message);
+
+async function runMachine(): Promise<void> {
   try {
     nameThread(name);
     const engine = await loadEngine(data.engine);
     enterEngineWorker(engine);
-    return new MachineService(engine, data, post).run();
+    const service = new MachineService(engine, data, (message) => {
+      if (message.kind === 'created') giveBack = () => engine.release(message.shared);
+      post(message);
+    });
+    post({ kind: 'ended', reason: service.run() });
   } catch (error) {
-    return endOfThread(name, error);
+    post({ kind: 'ended', reason: endOfThread(name, error) });
   }
 }
 
-post({ kind: 'ended', reason: await runMachine() });
+await runMachine();
+Atomics.wait(data.othersEnded, 0, 0);
+giveBack();

@@ -1,6 +1,7 @@
 /** What threads tell each other by message, and what workers start with. Everything in it is shared memory or small. */
 import type { EndReason } from '@lodger/vmm/machine/end-reason.js';
 import type { EngineStatistics, Irqchip, MemoryBacking, SharedVm, ThreadVmConfig } from './engine-choice.ts';
+import type { MachineDescription } from '../vm/saved-machine.ts';
 import type { EngineName } from './engine-name.ts';
 import type { IoWorkerPlan } from './io-links.ts';
 
@@ -32,11 +33,18 @@ export interface MachineWorkerData {
   readonly commandLine: string;
   /** Keys go to the guest at once (console-input.ts). */
   readonly interactive: boolean;
-  readonly boot: BootFiles;
+  /** Undefined when {@link restore} is not. */
+  readonly boot: BootFiles | undefined;
+  /** The file of a saved machine to continue instead of a boot. */
+  readonly restore: number | undefined;
+  /** For the file that the machine is saved to. */
+  readonly description: MachineDescription;
   readonly control: SharedArrayBuffer;
   readonly consoleOutput: SharedArrayBuffer;
   readonly consoleInput: SharedArrayBuffer;
   readonly disks: readonly DiskLink[];
+  /** Word 0 becomes 1 when the machine's other threads have ended. */
+  readonly othersEnded: Int32Array;
 }
 
 /** One disk, for the worker that serves it and for the board. */
@@ -57,6 +65,8 @@ export type MachineMessage =
   | { readonly kind: 'output' }
   | { readonly kind: 'input-room' }
   | { readonly kind: 'paused' }
+  /** `problem`: why the machine could not be saved. */
+  | { readonly kind: 'saved'; readonly problem: string | undefined }
   /** Asked for, and once more before the end. */
   | { readonly kind: 'statistics'; readonly statistics: EngineStatistics }
   /** The worker's last message. */

@@ -70,3 +70,22 @@ export interface VirtualMachineOptions {
   /** Is told of long steps (fetching a kernel), in words for people. Default: nothing is told. */
   readonly onProgress?: (message: string) => void;
 }
+
+/** What can be said of a saved machine: the rest is in its file. */
+export type RestoreOptions = Pick<
+  VirtualMachineOptions,
+  | 'engine'
+  | 'timeout'
+  | 'window'
+  | 'interactive'
+  | 'prefault'
+  | 'hugePages'
+  | 'irqchip'
+  | 'haltPolling'
+  | 'disableExits'
+  | 'realtimeHint'
+  | 'nested'
+> & {
+  /** The same disks in the same order, as they were when the machine was saved. Default: at the paths that they had. */
+  readonly disks?: readonly DiskOptions[];
+};

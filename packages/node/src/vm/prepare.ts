@@ -1,9 +1,11 @@
 /** From options to a machine that can start: everything checked, kernel and initrd found, disks opened and locked. */
 import { createHash } from 'node:crypto';
+import { closeSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { HostError } from '@lodger/vmm/errors/host-error.js';
 import { createMailbox } from '@lodger/vmm/machine/exit-mailbox.js';
-import { parseCpuChoice, WasmCpuModel } from '@lodger/vmm/x86/cpu-models.js';
+import { formatCpuChoice, parseCpuChoice, WasmCpuModel } from '@lodger/vmm/x86/cpu-models.js';
+import type { CpuChoice } from '@lodger/vmm/x86/cpu-models.js';
 import { PageSize } from '@lodger/vmm/memory/address.js';
 import { openDiskImage } from '../disks/disk-image.ts';
 import type { DiskImage } from '../disks/disk-image.ts';
@@ -15,7 +17,9 @@ import { loadEngine } from '../threads/engine-choice.ts';
 import type { EngineLimits, EngineThreads } from '../threads/engine-choice.ts';
 import type { BootFiles, DiskLink, MachineWorkerData, Processors } from '../threads/messages.ts';
 import { linuxCommandLine } from './command-line.ts';
-import type { VirtualMachineOptions } from './options.ts';
+import type { DiskOptions, RestoreOptions, VirtualMachineOptions } from './options.ts';
+import { openSavedMachine } from './saved-machine.ts';
+import type { MachineDescription } from './saved-machine.ts';
 import { formatSize, parseSize } from './size.ts';
 
 const DefaultMemory = '256M';
@@ -25,7 +29,7 @@ const SmallestMemory = 2 * 1024 * 1024;
 /** What the machine's worker starts with, but for what each boot brings. */
 export type FixedWorkerData = Omit<
   MachineWorkerData,
-  'boot' | 'mailboxes' | 'control' | 'consoleOutput' | 'consoleInput' | 'disks'
+  'boot' | 'restore' | 'mailboxes' | 'control' | 'consoleOutput' | 'consoleInput' | 'disks' | 'othersEnded'
 >;
 
 export interface PreparedMachine {
@@ -33,28 +37,120 @@ export interface PreparedMachine {
   readonly fixed: FixedWorkerData;
   /** Reads kernel and initrd, anew for each boot: they are large and handed over. */
   readonly loadBootFiles: () => Promise<BootFiles>;
+  /** The file of the machine that is to go on, the first time that it is asked for: a reset boots. Who takes it closes it. */
+  takeSaved(): number | undefined;
   /** Of the vCPUs that have threads of their own, for one boot. */
   readonly createMailboxes: () => SharedArrayBuffer[];
   readonly disks: readonly DiskImage[];
+  readonly serials: readonly string[];
   readonly timeout: number | undefined;
   readonly window: VirtualMachineOptions['window'];
+}
+
+/** A machine as its options or its saved file say it. */
+interface MachinePlan {
+  readonly memory: string | number;
+  readonly cpus: number;
+  readonly cpu: string | undefined;
+  readonly tscKhz: number | undefined;
+  readonly disks: readonly DiskOptions[];
+  /** What guests know the disks by. */
+  readonly serials: readonly string[];
+  /** Where the kernel is, found when it is needed. */
+  readonly paths: () => Promise<BootPaths>;
+  readonly linuxCommandLine: string;
+  readonly commandLine: string;
+  /** The file to continue instead of a boot. */
+  readonly saved: number | undefined;
 }
 
 /** @throws HostError */
 export async function prepare(options: VirtualMachineOptions): Promise<PreparedMachine> {
   const decision = await chooseEngine(options.engine);
+  const { disks = [] } = options;
+  return prepareMachine(options, decision, {
+    memory: options.memory ?? DefaultMemory,
+    cpus: options.cpus ?? 1,
+    cpu: options.cpu,
+    tscKhz: options.tscKhz,
+    disks,
+    serials: disks.map(({ path }) => serialOf(path)),
+    paths: () => bootPaths(options),
+    linuxCommandLine: linuxCommandLine(options),
+    commandLine: options.append ?? '',
+    saved: undefined,
+  });
+}
+
+/**
+ * A machine that goes on where it was saved.
+ *
+ * @throws HostError
+ */
+export async function prepareRestored(path: string, options: RestoreOptions): Promise<PreparedMachine> {
+  const decision = await chooseEngine(options.engine);
+  const { descriptor, description, cpu } = openSavedMachine(path);
+  try {
+    checkProcessor(cpu, decision);
+    const { boot, memorySize, cpus } = description;
+    const disks = options.disks ?? description.disks;
+    checkDisks(disks, description);
+    return await prepareMachine(options, decision, {
+      memory: memorySize,
+      cpus,
+      cpu: formatCpuChoice(cpu),
+      // The state has it: a host that is close enough is taken
+      tscKhz: undefined,
+      disks,
+      serials: description.disks.map(({ serial }) => serial),
+      paths: () => Promise.resolve({ kernel: boot.kernel, initrd: boot.initrd }),
+      linuxCommandLine: boot.linuxCommandLine,
+      commandLine: boot.commandLine,
+      saved: descriptor,
+    });
+  } catch (error) {
+    closeSync(descriptor);
+    throw error;
+  }
+}
+
+function checkProcessor({ model }: CpuChoice, { engine, reason }: EngineDecision): void {
+  if (engine === 'kvm' || model === WasmCpuModel) return;
+  throw new HostError(
+    'InvalidArgument',
+    `the saved machine's processor is of the model ${model}, and it gets the wasm engine (${reason}): continue it with ` +
+      `--engine kvm on a host like its own; machines that are to move everywhere are started with --cpu ${WasmCpuModel}`,
+  );
+}
+
+function checkDisks(disks: readonly DiskOptions[], { disks: saved }: MachineDescription): void {
+  if (disks.length === saved.length) return;
+  throw new HostError(
+    'InvalidArgument',
+    `the saved machine had ${saved.length} disks, not ${disks.length}: give all of them, in the same order`,
+  );
+}
+
+async function prepareMachine(
+  options: RestoreOptions,
+  decision: EngineDecision,
+  plan: MachinePlan,
+): Promise<PreparedMachine> {
   checkKvmOptions(options, decision);
-  const processors = checkedProcessors(options, decision);
+  const processors = checkedProcessors({ ...options, cpu: plan.cpu, tscKhz: plan.tscKhz }, decision);
   const engine = await loadEngine(decision.engine);
   const limits = engine.limits();
-  const memorySize = checkedMemory(options.memory ?? DefaultMemory, limits, decision);
-  const cpus = checkedCpus(options.cpus ?? 1, limits, decision);
+  const memorySize = checkedMemory(plan.memory, limits, decision);
+  const cpus = checkedCpus(plan.cpus, limits, decision);
   checkAddressSpace({ engine: decision.engine, memorySize, guestThreads: engine.vcpuThreads ? cpus : 1 });
   checkTimeout(options.timeout);
-  const disks = openDisks(options);
+  const disks = openDisks(plan.disks);
   try {
-    const paths = await bootPaths(options);
-    let first: BootFiles | undefined = await readBootFiles(paths);
+    const paths = await plan.paths();
+    let { saved } = plan;
+    // A saved machine needs its kernel when its guest resets
+    let first = saved === undefined ? await readBootFiles(paths) : undefined;
+    const { linuxCommandLine, commandLine } = plan;
     return {
       engine,
       fixed: {
@@ -64,17 +160,30 @@ export async function prepare(options: VirtualMachineOptions): Promise<PreparedM
         irqchip: options.irqchip,
         processors,
         cpus,
-        linuxCommandLine: linuxCommandLine(options),
-        commandLine: options.append ?? '',
+        linuxCommandLine,
+        commandLine,
         interactive: options.interactive ?? false,
+        description: {
+          version: 1,
+          memorySize,
+          cpus,
+          disks: disks.map(({ path, readOnly }, i) => ({ path: resolve(path), readOnly, serial: plan.serials[i]! })),
+          boot: { ...absolute(paths), linuxCommandLine, commandLine },
+        },
       },
       loadBootFiles: async () => {
         const files = first ?? (await readBootFiles(paths));
         first = undefined;
         return files;
       },
+      takeSaved() {
+        const descriptor = saved;
+        saved = undefined;
+        return descriptor;
+      },
       createMailboxes: () => Array.from({ length: engine.vcpuThreads ? cpus - 1 : 0 }, createMailbox),
       disks,
+      serials: plan.serials,
       timeout: options.timeout,
       window: options.window,
     };
@@ -84,14 +193,14 @@ export async function prepare(options: VirtualMachineOptions): Promise<PreparedM
   }
 }
 
+/** A restored machine may be in another working folder. */
+function absolute({ kernel, initrd }: BootPaths): BootPaths {
+  return { kernel: resolve(kernel), initrd: initrd === undefined ? undefined : resolve(initrd) };
+}
+
 /** The disks of one boot. */
-export function diskLinks(disks: readonly DiskImage[]): DiskLink[] {
-  return disks.map(({ path, descriptor, size, readOnly }) => ({
-    descriptor,
-    size,
-    readOnly,
-    serial: serialOf(path),
-  }));
+export function diskLinks({ disks, serials }: PreparedMachine): DiskLink[] {
+  return disks.map(({ descriptor, size, readOnly }, i) => ({ descriptor, size, readOnly, serial: serials[i]! }));
 }
 
 /** 20 characters that stay the same for the same path: guests name disks by them (/dev/disk/by-id). */
@@ -110,7 +219,7 @@ const KvmOptions = {
   nested: 'nested',
 } as const;
 
-function checkKvmOptions(options: VirtualMachineOptions, { engine, reason }: EngineDecision): void {
+function checkKvmOptions(options: RestoreOptions, { engine, reason }: EngineDecision): void {
   if (engine === 'kvm') return;
   const names = Object.keys(KvmOptions) as (keyof typeof KvmOptions)[];
   const given = names.find((name) => options[name] !== undefined && options[name] !== false);
@@ -169,7 +278,7 @@ function checkTimeout(timeout: number | undefined): void {
   throw new HostError('InvalidArgument', `the time limit must be between 0 and ${LongestTimeout} s, not ${timeout}`);
 }
 
-function openDisks({ disks = [] }: VirtualMachineOptions): DiskImage[] {
+function openDisks(disks: readonly DiskOptions[]): DiskImage[] {
   const open: DiskImage[] = [];
   try {
     for (const disk of disks) open.push(openDiskImage(disk));

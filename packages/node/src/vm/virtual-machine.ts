@@ -1,4 +1,5 @@
 /** The library's door: one virtual machine. */
+import { closeSync } from 'node:fs';
 import { HostError } from '@lodger/vmm/errors/host-error.js';
 import { describeEnd, endOfError, exitCodeOf } from '@lodger/vmm/machine/end-reason.js';
 import type { EndReason } from '@lodger/vmm/machine/end-reason.js';
@@ -7,9 +8,10 @@ import { ControlBlock, Request } from '../threads/control-block.ts';
 import type { EngineStatistics } from '../threads/engine-choice.ts';
 import { MachineThreads } from '../threads/machine-threads.ts';
 import { GuestConsole } from './guest-console.ts';
-import type { VirtualMachineOptions } from './options.ts';
-import { diskLinks, prepare } from './prepare.ts';
+import type { RestoreOptions, VirtualMachineOptions } from './options.ts';
+import { diskLinks, prepare, prepareRestored } from './prepare.ts';
 import type { PreparedMachine } from './prepare.ts';
+import { SaveFile, saveFailed } from './saved-machine.ts';
 
 const OutputRingSize = 256 * 1024;
 const InputRingSize = 64 * 1024;
@@ -24,6 +26,8 @@ export interface MachineEnd {
   /** The same in words. */
   readonly message: string;
 }
+
+const MachineIsOver = 'it has ended meanwhile';
 
 type Phase = 'created' | 'running' | 'ended';
 
@@ -50,6 +54,7 @@ export class VirtualMachine implements AsyncDisposable {
   /** Why this side ended the machine, if it did. */
   #hostReason: EndReason | undefined;
   #paused: (() => void)[] = [];
+  #saved: ((problem: string | undefined) => void) | undefined;
   #statistics: EngineStatistics | undefined;
   #statisticsWanted: (() => void)[] = [];
   #resolveExited!: (end: MachineEnd) => void;
@@ -61,6 +66,19 @@ export class VirtualMachine implements AsyncDisposable {
    */
   static async create(options: VirtualMachineOptions = {}): Promise<VirtualMachine> {
     return new VirtualMachine(await prepare(options));
+  }
+
+  /**
+   * A machine that goes on where {@link save} left it, on whatever engine: `start()` continues it. Its disks must be as
+   * they were; what it prints from here on is all that its console knows.
+   *
+   *     const vm = await VirtualMachine.restore('machine.saved', { engine: 'kvm' });
+   *     await vm.start();
+   *
+   * @throws HostError whose message says what to do
+   */
+  static async restore(path: string, options: RestoreOptions = {}): Promise<VirtualMachine> {
+    return new VirtualMachine(await prepareRestored(path, options));
   }
 
   private constructor(prepared: PreparedMachine) {
@@ -104,6 +122,34 @@ export class VirtualMachine implements AsyncDisposable {
 
   resume(): void {
     this.#ask(Request.Resume);
+  }
+
+  /**
+   * Saves the machine to a file, from which {@link restore} continues it. It is paused for that, and stays paused: stop it,
+   * if it is to go on from the file, since a machine that goes on changes its disks.
+   *
+   * @throws HostError when the machine does not run, or the file cannot be written
+   */
+  async save(path: string): Promise<void> {
+    if (this.#phase !== 'running') throw new HostError('MachineEnded', 'only a machine that runs can be saved');
+    if (this.#saved)
+      throw new HostError('InvalidArgument', 'the machine is being saved already: wait for the end of it');
+    const file = new SaveFile(path);
+    try {
+      await this.pause();
+      const problem = await new Promise<string | undefined>((resolve) => {
+        this.#saved = resolve;
+        if (this.#phase === 'running') {
+          this.#control.saveFile = file.descriptor;
+          this.#ask(Request.Save);
+        } else this.#releaseSaved(MachineIsOver);
+      });
+      if (problem !== undefined) throw saveFailed(path, problem);
+    } catch (error) {
+      file.discard();
+      throw error;
+    }
+    file.finish();
   }
 
   /** Presses the power button: an operating system shuts itself down. */
@@ -173,16 +219,19 @@ export class VirtualMachine implements AsyncDisposable {
   }
 
   async #boot(onRunning: () => void): Promise<EndReason> {
+    let restore: number | undefined;
     try {
-      const boot = await this.#prepared.loadBootFiles();
+      restore = this.#prepared.takeSaved();
+      const boot = restore === undefined ? await this.#prepared.loadBootFiles() : undefined;
       if (this.#hostReason) return this.#hostReason;
       this.#threads = new MachineThreads(
         this.#prepared.engine,
         {
           ...this.#prepared.fixed,
           boot,
+          restore,
           mailboxes: this.#prepared.createMailboxes(),
-          disks: diskLinks(this.#prepared.disks),
+          disks: diskLinks(this.#prepared),
           control: this.#control.buffer,
           consoleOutput: this.#output.buffer,
           consoleInput: this.#input.buffer,
@@ -192,6 +241,7 @@ export class VirtualMachine implements AsyncDisposable {
           onOutput: () => this.console.drain(),
           onInputRoom: () => this.console.inputHasRoom(),
           onPaused: () => this.#releasePaused(),
+          onSaved: (problem) => this.#releaseSaved(problem),
           onStatistics: (statistics) => {
             this.#statistics = statistics;
             this.#releaseStatistics();
@@ -203,11 +253,18 @@ export class VirtualMachine implements AsyncDisposable {
       return endOfError(error);
     } finally {
       this.#threads = undefined;
+      if (restore !== undefined) closeSync(restore);
+      this.#releaseSaved(MachineIsOver);
     }
   }
 
   #releasePaused(): void {
     for (const resolve of this.#paused.splice(0)) resolve();
+  }
+
+  #releaseSaved(problem: string | undefined): void {
+    this.#saved?.(problem);
+    this.#saved = undefined;
   }
 
   #releaseStatistics(): void {
@@ -217,6 +274,8 @@ export class VirtualMachine implements AsyncDisposable {
   #finish(reason: EndReason): void {
     this.#phase = 'ended';
     for (const disk of this.#prepared.disks) disk.close();
+    const unused = this.#prepared.takeSaved();
+    if (unused !== undefined) closeSync(unused);
     this.#releasePaused();
     this.#releaseStatistics();
     this.console.machineEnded(describeEnd(reason));

@@ -26,6 +26,9 @@ export const HostErrorCode = {
   Internal: { exitCode: 70 },
   /** The engine gave up on a guest: it did what the engine cannot do. */
   EngineFailed: { exitCode: 71 },
+  /** A machine could not be saved, or what was saved could not be read. */
+  SaveFailed: { exitCode: 73 },
+  SaveUnreadable: { exitCode: 73 },
 } as const satisfies Record<string, { exitCode: number }>;
 export type HostErrorCode = keyof typeof HostErrorCode;
 
