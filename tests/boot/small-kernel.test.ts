@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { VirtualMachine } from 'lodger';
 import { engines } from './engines.ts';
-import { debugExit, hang, print, spin, tripleFault, writeSmallKernel } from './small-kernel.ts';
+import { debugExit, hang, powerOff, print, spin, tripleFault, writeSmallKernel } from './small-kernel.ts';
 import { compareTerminal, lodgerLine, noProgram, onTerminal, printed, scratchFolder, startLodger } from './support.ts';
 
 const folder = scratchFolder();
@@ -27,6 +27,13 @@ for (const { name: engine, skip } of engines) {
     assert.deepEqual(end.reason, { kind: 'debug-exit', exitCode: 11 });
     assert.equal(end.exitCode, 11);
     assert.equal((await vm.console.toArray()).join(''), 'hello\n');
+  });
+
+  test(`${engine}: power-off`, { skip }, async () => {
+    await using vm = await VirtualMachine.create({ engine, kernel: kernel('off', [...print('bye'), ...powerOff]) });
+    await vm.start();
+    assert.deepEqual((await vm.exited).reason, { kind: 'power-off' });
+    assert.equal((await vm.console.toArray()).join(''), 'bye');
   });
 
   test(`${engine}: a triple fault`, { skip }, async () => {

@@ -1,5 +1,7 @@
 /** Multiboot kernels of a few bytes of 32-bit code, for what needs no operating system. */
 import { writeFileSync } from 'node:fs';
+import { AcpiPmLayout, SleepTypeS5 } from '@lodger/vmm/devices/acpi-pm.js';
+import { PortMap } from '@lodger/vmm/machine/memory-map.js';
 
 const LoadAddress = 0x10_0000;
 const HeaderBytes = 32;
@@ -33,6 +35,15 @@ export const debugExit = (value: number): number[] => [0xb0, value, 0xe6, 0xf4];
 
 /** mov al, 0xfe; out 0x64, al: the keyboard controller resets the machine. */
 export const reset = [0xb0, 0xfe, 0xe6, 0x64];
+
+/** mov dx, port; mov ax, value; out dx, ax. */
+const out16 = (port: number, value: number): number[] => [
+  ...[0x66, 0xba, port & 0xff, port >> 8],
+  ...[0x66, 0xb8, value & 0xff, value >> 8, 0x66, 0xef],
+];
+
+/** ACPI S5: the sleep type, then SLP_EN (ACPI 6.5 §4.8.3.2.1 "PM1 Control Registers"). */
+export const powerOff = out16(PortMap.Acpi.start + AcpiPmLayout.Pm1Control.offset, (SleepTypeS5 << 10) | (1 << 13));
 
 /** cli; hlt; jmp to the hlt. */
 export const hang = [0xfa, 0xf4, 0xeb, 0xfd];
