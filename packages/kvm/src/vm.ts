@@ -25,7 +25,7 @@ import { KernelIrqchip } from './irqchip/kernel.ts';
 import { KvmMessageSink } from './irqchip/message-sink.ts';
 import { SplitIrqchip } from './irqchip/split.ts';
 import { createVcpuWords, VcpuWords } from './kick.ts';
-import { close, MapFlag, mmap, Prot, viewOf } from './linux/libc.ts';
+import { close, LinuxError, MapFlag, mmap, Prot, viewOf } from './linux/libc.ts';
 import { MemorySlots } from './memory-slots.ts';
 import { releaseKvm } from './shared-vm.ts';
 import type { SharedKvmVcpu, SharedKvmVm } from './shared-vm.ts';
@@ -85,7 +85,7 @@ export class KvmVm implements EngineVm {
       if (fd !== undefined) close(fd);
       if (ram !== undefined) releaseRam(ram);
       this.#system.close();
-      throw error;
+      throw asHostError(error);
     }
   }
 
@@ -100,13 +100,9 @@ export class KvmVm implements EngineVm {
   }
 
   createVcpu(id: number): KvmVcpu {
-    const fd = kvmIoctl(this.fd, KvmRequest.CreateVcpu, id);
-    this.#cpus.configureVcpu(fd, id);
-    const { runSize, words, dirtyRings } = this.#shared;
-    const run = mmap(runSize, Prot.ReadWrite, MapFlag.Shared, fd);
-    const dirtyRing = dirtyRings && mapDirtyRing(dirtyRings, id, fd);
-    this.#vcpus.push({ id, fd, run, dirtyRing });
+    const { fd, run, dirtyRing } = this.#makeVcpu(id);
     if (this.#vcpus.length === this.#config.vcpus) this.#system.close();
+    const { runSize, words, dirtyRings } = this.#shared;
     const mapping = viewOf(run, runSize);
     this.postedWrites?.attach(mapping);
     const vcpu = new KvmVcpu({
@@ -118,10 +114,27 @@ export class KvmVm implements EngineVm {
       clock: this.#clock,
       state: this.#shared.state,
       helper: this.interrupts.helper(id),
-      dirtyRing: dirtyRing && new DirtyRings(dirtyRings, [dirtyRing]),
+      dirtyRing: dirtyRings && dirtyRing && new DirtyRings(dirtyRings, [dirtyRing]),
     });
     this.#own.push(vcpu);
     return vcpu;
+  }
+
+  /** The parts of a vCPU that the process has of it. */
+  #makeVcpu(id: number): SharedKvmVcpu {
+    let fd: number | undefined;
+    try {
+      fd = kvmIoctl(this.fd, KvmRequest.CreateVcpu, id);
+      this.#cpus.configureVcpu(fd, id);
+      const { runSize, dirtyRings } = this.#shared;
+      const run = mmap(runSize, Prot.ReadWrite, MapFlag.Shared, fd);
+      const vcpu = { id, fd, run, dirtyRing: dirtyRings && mapDirtyRing(dirtyRings, id, fd) };
+      this.#vcpus.push(vcpu);
+      return vcpu;
+    } catch (error) {
+      if (fd !== undefined) close(fd);
+      throw asHostError(error);
+    }
   }
 
   /** Tells which pages of RAM were written; for the thread that holds the VM, when all vCPUs have been created. */
@@ -216,6 +229,15 @@ function setRealModePages(vmFd: number): void {
 
 function cpuOptions(config: EngineVmConfig, options: KvmEngineOptions): KvmEngineOptions {
   return { ...options, cpu: config.cpu ?? options.cpu, tscKhz: config.tscKhz ?? options.tscKhz };
+}
+
+/** What the kernel refused, with what to do. */
+function asHostError(error: unknown): unknown {
+  if (!(error instanceof LinuxError)) return error;
+  const remedy = 'stop other VMs or raise the limits of the process (ulimit -n, ulimit -v), or use --engine wasm';
+  return new HostError('EngineUnavailable', `KVM cannot make this machine (${error.message}): ${remedy}`, {
+    cause: error,
+  });
 }
 
 function checkVcpus(system: KvmSystem, vcpus: number): void {
