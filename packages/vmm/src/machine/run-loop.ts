@@ -76,6 +76,7 @@ export class RunLoop {
   /** Exits of remote vCPUs since the local ones had time of their own. */
   #remoteExits = 0;
   #nextIdleCheck = 0;
+  #nextLookAround = 0;
 
   constructor(config: RunLoopConfig) {
     this.#config = config;
@@ -137,6 +138,7 @@ export class RunLoop {
   #fireTimers(): void {
     const { clock, timers, engine } = this.#config;
     const now = clock.now();
+    this.#nextLookAround = nextLookAround(now);
     timers.fire(now);
     if (engine.nextDeadline() <= now) engine.fireTimers();
   }
@@ -196,9 +198,9 @@ export class RunLoop {
 
   /** When this thread has something else to do than to run, or to wait inside, a vCPU. */
   #runDeadline(): number {
-    const { clock, host } = this.#config;
+    const { host } = this.#config;
     const idleCheck = Math.max(host.idleDeadline(), this.#nextIdleCheck);
-    return Math.min(this.#timerDeadline, host.serviceDeadline(), idleCheck, nextLookAround(clock.now()));
+    return Math.min(this.#timerDeadline, host.serviceDeadline(), idleCheck, this.#nextLookAround);
   }
 
   /** The counterpart of what {@link #sleep} does, for vCPUs that halt in `run()`. */
