@@ -5,6 +5,7 @@ import { existsSync, readFileSync, statSync, truncateSync, writeFileSync } from 
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { VirtualMachine } from 'lodger';
+import { writeSmallKernel } from './small-kernel.ts';
 import { BootPatience, bootedGuest, noLinux, scratchFolder, shell } from './support.ts';
 
 const folder = scratchFolder();
@@ -20,14 +21,15 @@ async function checkTime(vm: VirtualMachine): Promise<void> {
   assert.ok(Math.abs(time - Date.now() / 1000) < 5, `guest ${time}, host ${Date.now() / 1000}`);
 }
 
-describe('a saved machine', { skip: noLinux }, () => {
-  test('goes on: its processes, its files in memory, its time, its disk', async () => {
+describe('a saved machine', () => {
+  test('goes on: its processes, its files in memory, its time, its disk', { skip: noLinux }, async () => {
     const [disk, file] = [join(folder, 'disk.img'), join(folder, 'machine.saved')];
     const content = randomBytes(4 * 1024 * 1024);
     writeFileSync(disk, content);
     let before: number;
     {
       await using vm = await bootedGuest({ cpus: 2, disks: [{ path: disk }] });
+      await shell(vm, 'touch /tmp/c');
       await shell(vm, startCounting);
       await shell(vm, 'echo kept > /tmp/f; cd /tmp');
       before = await counted(vm);
@@ -48,14 +50,17 @@ describe('a saved machine', { skip: noLinux }, () => {
     assert.ok((await counted(vm)) > after, 'the process goes on');
     const sum = createHash('sha256').update(content).digest('hex');
     assert.match(await shell(vm, 'sha256sum /dev/vda'), new RegExp(`^${sum}`));
-    await shell(vm, 'yes lodger | head -c 4096 > b; dd if=b of=/dev/vda conv=fsync');
+    await shell(vm, 'yes lodger | head -c 4096 > b');
+    await shell(vm, 'dd if=b of=/dev/vda conv=fsync');
     assert.equal(readFileSync(disk).toString('latin1', 0, 7), 'lodger\n');
     assert.equal((await shell(vm, 'dmesg -r | grep "^<[0-3]>" || true')).trim(), '');
-    vm.console.write('poweroff\n');
-    assert.equal((await vm.exited).reason.kind, 'power-off');
+    // A reset boots the kernel that the machine had
+    vm.console.write('reboot\n');
+    await vm.console.waitFor(/lodger: init/, { timeout: BootPatience });
+    await vm.console.waitFor(/# /, { timeout: BootPatience });
   });
 
-  test('can be resumed, saved again, and continued twice', async () => {
+  test('can be resumed, saved again, and continued twice', { skip: noLinux }, async () => {
     const [first, second] = [join(folder, 'first.saved'), join(folder, 'second.saved')];
     {
       await using vm = await bootedGuest();
@@ -80,25 +85,13 @@ describe('a saved machine', { skip: noLinux }, () => {
     assert.equal(existsSync(`${first}.part`), false);
   });
 
-  test('boots when its guest resets', async () => {
-    const file = join(folder, 'reset.saved');
-    {
-      await using vm = await bootedGuest();
-      await vm.save(file);
-    }
-    await using vm = await VirtualMachine.restore(file, { timeout });
-    await vm.start();
-    await checkTime(vm);
-    vm.console.write('reboot\n');
-    await vm.console.waitFor(/lodger: init/, { timeout: BootPatience });
-    await vm.console.waitFor(/# /, { timeout: BootPatience });
-  });
-
   test('what is wrong with a file or with the disks is said', async () => {
-    const [disk, file] = [join(folder, 'small.img'), join(folder, 'wrong.saved')];
+    const [disk, file, kernel] = [join(folder, 'small.img'), join(folder, 'wrong.saved'), join(folder, 'kernel')];
     writeFileSync(disk, new Uint8Array(1024 * 1024));
+    writeSmallKernel(kernel, [0xeb, 0xfe]); // jmp to itself
     {
-      await using vm = await bootedGuest({ disks: [{ path: disk }] });
+      await using vm = await VirtualMachine.create({ kernel, memory: '16M', disks: [{ path: disk }], timeout });
+      await vm.start();
       await assert.rejects(vm.save(join(folder, 'nowhere', 'x')), {
         code: 'SaveFailed',
         message: /no such file or folder/,
@@ -115,7 +108,7 @@ describe('a saved machine', { skip: noLinux }, () => {
     truncateSync(file, statSync(file).size - 5000);
     const short = await VirtualMachine.restore(file);
     await assert.rejects(short.start(), { code: 'InvalidArgument', message: /ends too early/ });
-    await using free = await VirtualMachine.create({ disks: [{ path: disk }] });
+    await using free = await VirtualMachine.create({ kernel, disks: [{ path: disk }] });
     await assert.rejects(free.save(file), { code: 'MachineEnded' });
   });
 });
