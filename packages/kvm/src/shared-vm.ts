@@ -1,21 +1,18 @@
 /**
- * A VM as the other threads of the process hold it: plain data that can be sent to them, and what they do with it.
+ * A VM as the other threads of the process hold it: plain data that can be sent to them, and what all of them do
+ * with it (attached-vcpu.ts: those that run a vCPU).
  *
  * File descriptors and mappings belong to the process, not to a thread: they stay until {@link releaseKvm}.
  */
-import type { Clock } from '@lodger/vmm/time/clock.js';
-import { DirtyRings, unmapDirtyRing } from './dirty-ring.ts';
+import { unmapDirtyRing } from './dirty-ring.ts';
 import type { MappedDirtyRing, SharedDirtyRings } from './dirty-ring.ts';
 import { KvmGuestMemory } from './guest-memory.ts';
 import { releaseRam } from './host-memory.ts';
 import type { SharedKvmMemory } from './host-memory.ts';
-import { EndedInterrupts } from './irqchip/ended-interrupts.ts';
 import { VcpuWords } from './kick.ts';
-import { close, munmap, viewOf } from './linux/libc.ts';
+import { close, munmap } from './linux/libc.ts';
 import { deleteTimer } from './linux/thread.ts';
 import type { StateContext } from './state/context.ts';
-import { KvmVcpu } from './vcpu.ts';
-import type { VcpuHelper } from './vcpu.ts';
 
 export interface SharedKvmVm {
   readonly engine: 'kvm';
@@ -52,43 +49,6 @@ export function attachKvmMemory(shared: SharedKvmVm): KvmGuestMemory {
   return new KvmGuestMemory(shared.memory);
 }
 
-/**
- * A vCPU, for the thread that is to run it. `clock` must show the time that the machine's clock shows.
- *
- *     const vcpu = attachKvmVcpu(shared, id, clock);
- *     vcpu.enterThread(`vcpu${id}`);
- *     … vcpu.run() …
- *     vcpu.leaveThread();
- */
-export function attachKvmVcpu(shared: SharedKvmVm, id: number, clock: Clock): KvmVcpu {
-  const { fd, run, dirtyRing } = sharedVcpu(shared, id);
-  return new KvmVcpu({
-    id,
-    fd,
-    run: viewOf(run, shared.runSize),
-    words: new VcpuWords(shared.words, id),
-    memory: attachKvmMemory(shared),
-    clock,
-    state: shared.state,
-    helper: remoteHelper(shared),
-    dirtyRing: shared.dirtyRings && dirtyRing && new DirtyRings(shared.dirtyRings, [dirtyRing]),
-  });
-}
-
-/** The machine's thread has the controllers; it hears of ended interrupts when it leaves KVM_RUN. */
-function remoteHelper(shared: SharedKvmVm): VcpuHelper {
-  const ended = new EndedInterrupts(shared.endedInterrupts);
-  const machine = new VcpuWords(shared.words, 0);
-  return {
-    beforeRun() {},
-    answer: () => false,
-    endOfInterrupt(vector) {
-      ended.add(vector);
-      machine.kick();
-    },
-  };
-}
-
 /** Gets a vCPU out of guest code, or out of its next `run()`: from any thread. */
 export function kickKvm(shared: SharedKvmVm, id: number): void {
   new VcpuWords(shared.words, id).kick();
@@ -107,10 +67,4 @@ export function releaseKvm(shared: SharedKvmVm): void {
   for (const event of shared.events) close(event);
   close(shared.vmFd);
   releaseRam(shared.memory);
-}
-
-function sharedVcpu(shared: SharedKvmVm, id: number): SharedKvmVcpu {
-  const vcpu = shared.vcpus.find((candidate) => candidate.id === id);
-  if (!vcpu) throw new RangeError(`vCPU ${id} has not been created`);
-  return vcpu;
 }

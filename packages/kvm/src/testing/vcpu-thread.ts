@@ -1,6 +1,6 @@
 /** A thread that runs a vCPU until it is told to stop: for threads.test.ts. */
 import { workerData } from 'node:worker_threads';
-import { attachKvmVcpu } from '../shared-vm.ts';
+import { attachKvmVcpu } from '../attached-vcpu.ts';
 import type { SharedKvmVm } from '../shared-vm.ts';
 
 export interface VcpuThreadData {

@@ -16,7 +16,8 @@ export async function measureWasm(): Promise<WasmMeasurement> {
   try {
     checkAddressSpace({ engine: 'wasm', memorySize: SpeedGuestMemory, guestThreads: 1 });
     const clock = hostClock();
-    const { vm } = (await loadEngine('wasm')).createVm({ memorySize: SpeedGuestMemory, vcpus: 1, clock });
+    const createVm = await (await loadEngine('wasm')).loadVms();
+    const { vm } = createVm({ memorySize: SpeedGuestMemory, vcpus: 1, clock });
     try {
       return { kind: 'measured', speed: measureEngine(vm, vm.createVcpu(0), clock, { thorough: true }) };
     } finally {

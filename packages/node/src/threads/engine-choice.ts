@@ -3,6 +3,7 @@ import type { EngineName } from './engine-name.ts';
 import type { EngineThreads } from './engines/engine-threads.ts';
 
 export type {
+  CreateVm,
   EngineLimits,
   EngineStatistics,
   EngineThreads,

@@ -12,7 +12,7 @@ import type { SavedDescription } from '../vm/saved-machine.ts';
 import { ByteRing } from './byte-ring.ts';
 import { ConsoleOutput } from './console-output.ts';
 import { ControlBlock, Request } from './control-block.ts';
-import type { EngineThreads, ThreadVm } from './engine-choice.ts';
+import type { CreateVm, ThreadVm } from './engine-choice.ts';
 import { hostClock } from './host-clock.ts';
 import { setUpIo } from './io-machine.ts';
 import type { IoSetup } from './io-machine.ts';
@@ -28,7 +28,7 @@ export class MachineService {
   readonly #vm: ThreadVm;
   readonly #machine: Machine;
 
-  constructor(engine: EngineThreads, data: MachineWorkerData, post: (message: MachineMessage) => void) {
+  constructor(createVm: CreateVm, data: MachineWorkerData, post: (message: MachineMessage) => void) {
     this.#data = data;
     this.#post = post;
     this.#control = new ControlBlock(data.control);
@@ -38,7 +38,7 @@ export class MachineService {
       announce: () => this.#control.announceOutput() && post({ kind: 'output' }),
       abandoned: () => this.#control.isAsked(Request.Stop),
     });
-    this.#vm = engine.createVm({
+    this.#vm = createVm({
       memorySize: data.memorySize,
       vcpus: data.cpus,
       clock,

@@ -23,7 +23,7 @@ async function runMachine(): Promise<void> {
     nameThread(name);
     const engine = await loadEngine(data.engine);
     enterEngineWorker(engine);
-    const service = new MachineService(engine, data, (message) => {
+    const service = new MachineService(await engine.loadVms(), data, (message) => {
       if (message.kind === 'created') giveBack = () => engine.release(message.shared);
       post(message);
     });

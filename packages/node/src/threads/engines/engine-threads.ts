@@ -63,6 +63,11 @@ export interface ThreadVm {
   statistics(exits: readonly ExitCounts[]): EngineStatistics;
 }
 
+export type CreateVm = (config: ThreadVmConfig) => ThreadVm;
+
+/** A vCPU for the thread that is to run it. */
+export type AttachVcpu = (shared: SharedVm, id: number, clock: Clock) => Vcpu;
+
 /** What threads do with events of the engine (EventWiring is the machine thread's part). */
 export interface EngineEvents {
   raise(event: EventNumber): void;
@@ -96,10 +101,11 @@ export interface EngineThreads {
   /** What a thread that uses the engine leaves behind in the process. */
   readonly leftovers?: EngineLeftovers;
   limits(): EngineLimits;
-  createVm(config: ThreadVmConfig): ThreadVm;
+  /** What the machine's thread makes its VM with. Other threads do without, and start sooner. */
+  loadVms(): Promise<CreateVm>;
+  /** What the threads of vCPUs need. */
+  loadVcpus(): Promise<AttachVcpu>;
   attachMemory(shared: SharedVm): GuestMemory;
-  /** A vCPU for the thread that is to run it. */
-  attachVcpu(shared: SharedVm, id: number, clock: Clock): Vcpu;
   /** Makes the machine's thread look around soon. From any thread. */
   wake(shared: SharedVm): void;
   /** Gets a vCPU with a thread of its own, or the machine's thread, out of guest code. From any thread. */
