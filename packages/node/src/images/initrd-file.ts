@@ -2,17 +2,35 @@
  * Initrds from files, checked before a guest fails on them: an archive that the kernel will not recognize or that is cut
  * off would end in "VFS: Unable to mount root fs" or in a half-filled root.
  */
-import { createHash } from 'node:crypto';
-import { join } from 'node:path';
 import { HostError } from '@lodger/vmm/errors/host-error.js';
 import { detectCompression, MaxKernelSize } from '@lodger/vmm/boot/compression.js';
-import { cacheDirectory, exists, writeAtomically } from './cache.ts';
 import { decompress } from './decompress.ts';
-import { readWhole } from './kernel-file.ts';
+import { knownOfFile, noteOfFile } from './file-identity.ts';
+import { readWhole, withFile } from './kernel-file.ts';
 
-/** @throws HostError when the file cannot be read, is no initrd or is cut off */
+/** Where the cache has which initrds were found whole. */
+const CheckedFolder = 'checked-initrds';
+
+/**
+ * Reads and checks an initrd, unless it is known to be whole.
+ *
+ * @throws HostError when the file cannot be read, is no initrd or is cut off
+ */
+export async function checkInitrdFile(path: string): Promise<void> {
+  await withFile(path, 'initrd', 'InitrdUnreadable', async (file, status) => {
+    if ((await knownOfFile(CheckedFolder, status)) !== undefined) return;
+    check(path, await file.readFile());
+    await noteOfFile(CheckedFolder, status, '');
+  });
+}
+
+/** The bytes of an initrd, checked. */
 export async function loadInitrdFile(path: string): Promise<Uint8Array<ArrayBuffer>> {
-  const bytes = await readWhole(path, 'initrd', 'InitrdUnreadable');
+  await checkInitrdFile(path);
+  return readWhole(path, 'initrd', 'InitrdUnreadable');
+}
+
+function check(path: string, bytes: Uint8Array): void {
   if (bytes.length === 0) throw unsupported(path, 'is empty: build or copy it again');
   let at = 0;
   // Archives may follow each other with zeros between them (buffer-format.rst "initramfs buffer format").
@@ -20,12 +38,11 @@ export async function loadInitrdFile(path: string): Promise<Uint8Array<ArrayBuff
     if (bytes[at] === 0) at++;
     else if (isCpio(bytes, at)) at = skipCpio(path, bytes, at);
     else {
-      await checkCompressed(path, bytes.subarray(at), at === 0);
+      checkCompressed(path, bytes.subarray(at), at === 0);
       break;
     }
   }
   if (bytes.every((byte) => byte === 0)) throw unsupported(path, 'holds only zeros: build or copy it again');
-  return bytes;
 }
 
 const NewcHeaderSize = 110;
@@ -52,24 +69,20 @@ function skipCpio(path: string, bytes: Uint8Array, start: number): number {
   }
 }
 
-/** Unpacks once to see that nothing is missing; the cache remembers archives that were whole. */
-async function checkCompressed(path: string, bytes: Uint8Array, wholeFile: boolean): Promise<void> {
+/** Unpacks to see that nothing is missing. */
+function checkCompressed(path: string, bytes: Uint8Array, wholeFile: boolean): void {
   const format = detectCompression(bytes);
   if (format === undefined) {
     if (!wholeFile) throw unsupported(path, 'holds something behind its first archive that is none: build it again');
     throw unsupported(path, 'is no initrd: pass a cpio archive in newc format, compressed or not');
   }
   if (format === 'bzip2' || format === 'lzma' || format === 'lzo') return;
-  const digest = createHash('sha256').update(bytes).digest('hex');
-  const mark = join(cacheDirectory(), 'checked-initrds', digest);
-  if (await exists(mark)) return;
   try {
     decompress(format, bytes, 2 * MaxKernelSize - 1);
   } catch (cause) {
     if (cause instanceof HostError) return;
     throw truncated(path, `its ${format} data: ${(cause as Error).message}`, cause);
   }
-  await writeAtomically(mark, '').catch(() => {});
 }
 
 function unsupported(path: string, what: string): HostError {

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { chmodSync, mkdirSync, readdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { describe, it } from 'node:test';
 import { cacheDirectory } from './cache.ts';
-import { cachedVmlinux, loadKernelFile } from './kernel-file.ts';
-import { refuses, smallBzImage, smallVmlinux, useTemporaryCache } from './testing.ts';
+import { noteOfFile } from './file-identity.ts';
+import { cachedVmlinux, findKernelFile, loadKernelFile } from './kernel-file.ts';
+import { refuses, smallBzImage, smallVmlinux, statusOfOldFile, useTemporaryCache } from './testing.ts';
 
 const directory = useTemporaryCache();
 const write = (name: string, bytes: Uint8Array | string) => {
@@ -28,6 +29,18 @@ describe('loadKernelFile', () => {
     rmSync(path);
     assert.equal((await loadKernelFile(join(directory, 'vmlinuz'))).kernel.length, smallVmlinux.length);
     assert.deepEqual(readdirSync(join(cacheDirectory(), 'vmlinux')).length, 1);
+  });
+  it('does not read a bzImage of which it knows the kernel', async () => {
+    const vmlinux = await cachedVmlinux(write('vmlinuz', smallBzImage));
+    const path = write('known', smallBzImage.slice(0, -100));
+    await noteOfFile('bzimages', statusOfOldFile(path), basename(vmlinux));
+    assert.equal((await findKernelFile(path)).kernel, vmlinux);
+    rmSync(vmlinux);
+    await refuses(findKernelFile(path), 'KernelTruncated', /known is truncated/);
+  });
+  it('leaves what is no bzImage to whoever boots it', async () => {
+    const path = write('vmlinux', smallVmlinux);
+    assert.deepEqual(await findKernelFile(path), { kernelName: path, kernel: path, setup: undefined });
   });
   it('gives other kernels as they are', async () => {
     const { kernel, setup } = await loadKernelFile(write('vmlinux', smallVmlinux));

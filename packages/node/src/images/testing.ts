@@ -1,6 +1,7 @@
 /** What the tests of this folder share: a cache of their own and small kernels in it. */
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, statSync } from 'node:fs';
+import type { BigIntStats } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after } from 'node:test';
@@ -28,6 +29,11 @@ export const smallVmlinux = buildElf({
   notes: [LinuxNote],
 });
 export const smallBzImage = buildBzImage({ payload: new Uint8Array(gzipSync(smallVmlinux)) });
+
+/** The status of a file as if it had not changed for long: noteOfFile() keeps nothing about files that did. */
+export function statusOfOldFile(path: string): BigIntStats {
+  return Object.assign(statSync(path, { bigint: true }), { ctimeMs: 0n });
+}
 
 export async function refuses(work: Promise<unknown>, code: HostErrorCode, message: RegExp): Promise<void> {
   await assert.rejects(work, (error: unknown) => {

@@ -17,6 +17,7 @@ import { hostClock } from './host-clock.ts';
 import { setUpIo } from './io-machine.ts';
 import type { IoSetup } from './io-machine.ts';
 import type { BootFiles, MachineMessage, MachineWorkerData } from './messages.ts';
+import { OpenFiles } from './open-files.ts';
 import { FileSink, fileSource } from './snapshot-io.ts';
 
 export class MachineService {
@@ -102,15 +103,20 @@ export class MachineService {
 
   #boot({ kernel, kernelName, setup, initrd }: BootFiles): void {
     const { linuxCommandLine, commandLine } = this.#data;
-    this.#machine.boot({
-      kernel,
-      kernelName,
-      ...(setup && { setup }),
-      ...(initrd && { initrd }),
-      decompress,
-      linuxCommandLine,
-      commandLine,
-    });
+    const files = new OpenFiles();
+    try {
+      this.#machine.boot({
+        kernel: typeof kernel === 'string' ? files.open(kernel) : kernel,
+        kernelName,
+        ...(setup && { setup }),
+        ...(initrd !== undefined && { initrd: files.open(initrd) }),
+        decompress,
+        linuxCommandLine,
+        commandLine,
+      });
+    } finally {
+      files.close();
+    }
   }
 
   #restore(source: SnapshotSource): void {

@@ -182,9 +182,7 @@ export class MachineThreads {
   }
 }
 
-/** Kernel and initrd move to the worker instead of being copied. */
+/** A kernel's bytes move to the worker instead of being copied. */
 function buffersOf(boot: BootFiles | undefined): ArrayBuffer[] {
-  if (boot === undefined) return [];
-  const { kernel, setup, initrd } = boot;
-  return [kernel, setup, initrd].flatMap((bytes) => (bytes ? [bytes.buffer] : []));
+  return boot === undefined || typeof boot.kernel === 'string' ? [] : [boot.kernel.buffer];
 }

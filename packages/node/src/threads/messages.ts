@@ -5,13 +5,15 @@ import type { MachineDescription } from '../vm/saved-machine.ts';
 import type { EngineName } from './engine-name.ts';
 import type { IoWorkerPlan } from './io-links.ts';
 
-/** Kernel and initrd. Each array has a buffer of its own, which moves to the worker. */
+/** Kernel and initrd. The worker reads files straight into guest memory; arrays have buffers of their own, which move to it. */
 export interface BootFiles {
-  readonly kernel: Uint8Array<ArrayBuffer>;
+  /** A path, or the bytes of a kernel that is in no file. */
+  readonly kernel: string | Uint8Array<ArrayBuffer>;
   readonly kernelName: string;
   /** The start of the bzImage that `kernel` was unpacked from. */
   readonly setup: Uint8Array<ArrayBuffer> | undefined;
-  readonly initrd: Uint8Array<ArrayBuffer> | undefined;
+  /** A path. */
+  readonly initrd: string | undefined;
 }
 
 /** What the guest's processors are like. */

@@ -9,7 +9,7 @@ import type { CpuChoice } from '@lodger/vmm/x86/cpu-models.js';
 import { PageSize } from '@lodger/vmm/memory/address.js';
 import { openDiskImage } from '../disks/disk-image.ts';
 import type { DiskImage } from '../disks/disk-image.ts';
-import { ensureGuestImage, loadInitrdFile, loadKernelFile } from '../images/index.ts';
+import { checkInitrdFile, ensureGuestImage, findKernelFile } from '../images/index.ts';
 import { checkAddressSpace } from '../host/address-space.ts';
 import { chooseEngine } from '../host/choose-engine.ts';
 import type { EngineDecision } from '../host/choose-engine.ts';
@@ -302,19 +302,7 @@ async function bootPaths({ kernel, initrd, onProgress, signal }: VirtualMachineO
 }
 
 async function readBootFiles(paths: BootPaths): Promise<BootFiles> {
-  const { kernel, kernelName, setup } = await loadKernelFile(paths.kernel);
-  const initrd = paths.initrd === undefined ? undefined : await loadInitrdFile(paths.initrd);
-  return {
-    kernel: ownBuffer(kernel),
-    kernelName: kernelName ?? paths.kernel,
-    setup: setup && ownBuffer(setup),
-    initrd: initrd && ownBuffer(initrd),
-  };
-}
-
-/** Bytes that share their buffer with nothing else, so that the buffer can be handed to another thread. */
-function ownBuffer(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
-  const { buffer, byteLength } = bytes;
-  if (buffer instanceof ArrayBuffer && buffer.byteLength === byteLength) return new Uint8Array(buffer);
-  return Uint8Array.from(bytes);
+  const { kernel, kernelName, setup } = await findKernelFile(paths.kernel);
+  if (paths.initrd !== undefined) await checkInitrdFile(paths.initrd);
+  return { kernel, kernelName, setup, initrd: paths.initrd };
 }

@@ -2,6 +2,7 @@
 import type { VcpuState } from '../engine/state.ts';
 import type { GuestPhysicalAddress } from '../memory/address.ts';
 import type { GuestMemory } from '../memory/guest-memory.ts';
+import type { ByteSource } from './byte-source.ts';
 import type { Decompress } from './compression.ts';
 import { HostError } from '../errors/host-error.ts';
 import { BootLayout } from './boot-layout.ts';
@@ -11,13 +12,13 @@ import { writeBootData } from './place.ts';
 export type BootProtocol = 'linux64' | 'pvh' | 'multiboot';
 
 export interface BootModule {
-  readonly bytes: Uint8Array;
+  readonly bytes: Uint8Array | ByteSource;
   readonly commandLine?: string;
 }
 
 export interface BootSource {
   /** A bzImage, an ELF kernel, a Multiboot kernel of any file format, or one of these compressed. */
-  readonly kernel: Uint8Array;
+  readonly kernel: Uint8Array | ByteSource;
   /** The kernel's file in messages. */
   readonly kernelName?: string;
   /**
@@ -25,7 +26,7 @@ export interface BootSource {
    * setup header then goes to the guest, as if the bzImage had been passed.
    */
   readonly setup?: Uint8Array;
-  readonly initrd?: Uint8Array;
+  readonly initrd?: Uint8Array | ByteSource;
   /** Further modules for Multiboot and PVH, behind the initrd. */
   readonly modules?: readonly BootModule[];
   readonly commandLine?: string;

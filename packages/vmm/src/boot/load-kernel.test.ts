@@ -5,6 +5,7 @@ import { HostError } from '../errors/host-error.ts';
 import type { HostErrorCode } from '../errors/host-error.ts';
 import { gpa } from '../memory/address.ts';
 import { ArrayMemory } from '../memory/array-memory.ts';
+import { byteSource } from './byte-source.ts';
 import type { BootSource, Decompress } from './load-kernel.ts';
 import { loadKernel } from './load-kernel.ts';
 import { buildBzImage, buildElf, concat, LinuxNote, multibootHeader, pattern } from './testing/kernel-builder.ts';
@@ -271,5 +272,42 @@ describe('loading', () => {
     assert.deepEqual(read(16 * MiB + 5000, 3192), new Uint8Array(3192));
     assert.equal(ram.readU8(gpa(16 * MiB + 8192)), 0xee);
     assert.deepEqual(read(20 * MiB, 3000), pattern(3000, 2));
+  });
+});
+
+describe('a kernel and an initrd in files', () => {
+  /** Counts what is read. */
+  const file = (bytes: Uint8Array, most = Infinity) => {
+    const counted = {
+      length: bytes.length,
+      bytesRead: 0,
+      read(position: number, target: Uint8Array) {
+        const length = byteSource(bytes.subarray(0, most)).read(position, target);
+        counted.bytesRead += length;
+        return length;
+      },
+    };
+    return counted;
+  };
+
+  it('are read straight into guest memory, an ELF kernel without what is not loaded', () => {
+    const padded = concat([vmlinux, new Uint8Array(4 * MiB)]);
+    const [kernel, initrd] = [file(padded), file(pattern(3 * MiB))];
+    const memory = new ArrayMemory(64 * MiB);
+    const booted = load({ kernel, initrd });
+    const fromBytes = loadKernel(memory, { kernel: padded, initrd: pattern(3 * MiB) });
+    assert.deepEqual(booted, fromBytes);
+    const start = booted.initrd!.start;
+    assert.deepEqual(usual.view(start, 3 * MiB), memory.view(start, 3 * MiB));
+    assert.deepEqual(usual.view(gpa(16 * MiB), code.length), code);
+    assert.ok(kernel.bytesRead < vmlinux.length + 64 * 1024, `${kernel.bytesRead} bytes`);
+  });
+  it('of every other format are read as a whole', () => {
+    for (const bytes of [bzImage, new Uint8Array(gzipSync(vmlinux))]) {
+      assert.deepEqual(load({ kernel: file(bytes) }), load({ kernel: bytes }));
+    }
+  });
+  it('that become shorter meanwhile are refused', () => {
+    refuses({ kernel: file(vmlinux, code.length) }, 'KernelTruncated', /became shorter/);
   });
 });

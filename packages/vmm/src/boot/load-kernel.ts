@@ -13,6 +13,7 @@
 import { HostError } from '../errors/host-error.ts';
 import type { GuestMemory } from '../memory/guest-memory.ts';
 import type { BootedKernel, BootProtocol, BootSource } from './boot-source.ts';
+import { byteSource, readPart, wholeOf } from './byte-source.ts';
 import { detectCompression, MaxKernelSize, unpackKernel } from './compression.ts';
 import { ElfType, isElf, Machine, parseElf } from './elf/elf-file.ts';
 import type { ElfFile } from './elf/elf-file.ts';
@@ -21,9 +22,10 @@ import { bootLinux } from './linux/boot-linux.ts';
 import { isBzImage, parseBzImage, parseSetup, syntheticSetupHeader } from './linux/setup-header.ts';
 import { unpackBzImage } from './linux/unpack.ts';
 import { bootMultiboot } from './multiboot/boot-multiboot.ts';
-import { findMultibootHeader } from './multiboot/header.ts';
+import { findMultibootHeader, MultibootSearchLimit } from './multiboot/header.ts';
 import { bootPvh, pvhEntry } from './pvh/boot-pvh.ts';
 
+export type { ByteSource } from './byte-source.ts';
 export type { BootedKernel, BootModule, BootProtocol, BootSource } from './boot-source.ts';
 export type { CompressionFormat, Decompress } from './compression.ts';
 
@@ -36,40 +38,51 @@ export function loadKernel(memory: GuestMemory, source: BootSource): BootedKerne
     throw new HostError('InitrdUnsupported', 'the initrd is empty: pass a cpio archive, or none');
   }
   const kernel = unpackWhole(name, source);
-  if (isBzImage(kernel)) return bootBzImage(memory, name, { ...source, kernel });
+  const head = kernelHead(kernel);
+  if (isBzImage(head)) return bootBzImage(memory, name, { ...source, kernel });
 
-  const protocol = source.bootProtocol ?? chooseProtocol(name, kernel);
+  const protocol = source.bootProtocol ?? (findMultibootHeader(head) && 'multiboot');
   if (protocol === 'multiboot') return bootMultiboot(memory, name, { ...source, kernel });
-  if (!isElf(kernel)) throw foreign(name, kernel);
-  const elf = parseElf(name, kernel);
-  if (protocol === 'pvh') return bootPvh(memory, elf, source);
+  if (!isElf(head)) throw new HostError('KernelUnsupported', `${name} ${describeForeign(wholeOf(kernel))}`);
+  const elf = parseElf(name, byteSource(kernel));
+  if ((protocol ?? chooseProtocol(elf)) === 'pvh') return bootPvh(memory, elf, source);
   const header = source.setup ? parseSetup(name, source.setup) : syntheticSetupHeader();
   return bootLinux(memory, elf, header, source);
 }
 
-function unpackWhole(name: string, { kernel, decompress }: BootSource): Uint8Array {
-  return detectCompression(kernel) === undefined ? kernel : unpackKernel(name, kernel, MaxKernelSize, decompress);
+/** True for kernels that take Linux's command line: all that do not start by Multiboot. */
+export function isLinuxLike(kernel: BootSource['kernel']): boolean {
+  const head = kernelHead(kernel);
+  return isBzImage(head) || !findMultibootHeader(head);
+}
+
+/** As much of a kernel as tells what it is. */
+function kernelHead(kernel: BootSource['kernel']): Uint8Array {
+  return readPart(byteSource(kernel), 0, MultibootSearchLimit);
+}
+
+function unpackWhole(name: string, { kernel, decompress }: BootSource): BootSource['kernel'] {
+  if (detectCompression(kernelHead(kernel)) === undefined) return kernel;
+  return unpackKernel(name, wholeOf(kernel), MaxKernelSize, decompress);
 }
 
 function bootBzImage(memory: GuestMemory, name: string, source: BootSource): BootedKernel {
   if (source.bootProtocol === 'multiboot') return bootMultiboot(memory, name, source);
-  const header = parseBzImage(name, source.kernel);
-  const vmlinux = parseElf(name, unpackBzImage(name, source.kernel, source.decompress));
+  const kernel = wholeOf(source.kernel);
+  const header = parseBzImage(name, kernel);
+  const vmlinux = parseElf(name, byteSource(unpackBzImage(name, kernel, source.decompress)));
   return source.bootProtocol === 'pvh' ? bootPvh(memory, vmlinux, source) : bootLinux(memory, vmlinux, header, source);
 }
 
-function chooseProtocol(name: string, kernel: Uint8Array): BootProtocol {
-  if (findMultibootHeader(kernel)) return 'multiboot';
-  if (!isElf(kernel)) throw foreign(name, kernel);
-  const elf = parseElf(name, kernel);
+function chooseProtocol(elf: ElfFile): BootProtocol {
   if (isLinux(elf)) return 'linux64';
   if (pvhEntry(elf) !== undefined) return 'pvh';
   if (looksLikeKernel(elf)) return 'linux64';
   throw new HostError(
     'KernelUnsupported',
     elf.machine === Machine.I386
-      ? `${name} is a 32-bit x86 ELF file with neither a PVH nor a Multiboot entry: pass a kernel for x86-64`
-      : `${name} is an ELF file but no kernel (a program, library or object file): pass a vmlinux or bzImage`,
+      ? `${elf.name} is a 32-bit x86 ELF file with neither a PVH nor a Multiboot entry: pass a kernel for x86-64`
+      : `${elf.name} is an ELF file but no kernel (a program, library or object file): pass a vmlinux or bzImage`,
   );
 }
 
@@ -92,8 +105,4 @@ function looksLikeKernel(elf: ElfFile): boolean {
     !elf.hasInterpreter &&
     elf.segments.some(({ virtualAddress }) => virtualAddress >= upperHalf)
   );
-}
-
-function foreign(name: string, bytes: Uint8Array): HostError {
-  return new HostError('KernelUnsupported', `${name} ${describeForeign(bytes)}`);
 }

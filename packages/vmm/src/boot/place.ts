@@ -3,6 +3,7 @@ import { HostError } from '../errors/host-error.ts';
 import type { GuestMemory } from '../memory/guest-memory.ts';
 import { gpa, PageSize } from '../memory/address.ts';
 import type { GuestPhysicalAddress } from '../memory/address.ts';
+import type { ByteSource } from './byte-source.ts';
 import { findHighest } from './memory-regions.ts';
 import type { MemoryRegion } from './memory-regions.ts';
 
@@ -22,10 +23,45 @@ export function writeBootData(memory: GuestMemory, address: GuestPhysicalAddress
   if (!memory.write(address, bytes)) throw memoryTooSmall(memory, 'the boot data', 2 * MiB);
 }
 
-/** Copies a kernel segment and clears the rest of its memory.. */
+/** Copies a kernel segment and clears the rest of its memory. */
 export function writeSegment(memory: GuestMemory, address: number, bytes: Uint8Array, memorySize: number): void {
   const written = memory.write(gpa(address), bytes) && zero(memory, address + bytes.length, memorySize - bytes.length);
-  if (!written) throw new HostError('Internal', `guest memory at 0x${address.toString(16)} refused a kernel segment`);
+  if (!written) throw refused(address);
+}
+
+/** Where a segment is in its file. */
+export interface SegmentInFile {
+  readonly source: ByteSource;
+  readonly offset: number;
+  readonly fileSize: number;
+}
+
+/** Reads a kernel segment or an initrd from its file and clears the rest of its memory. */
+export function readSegment(memory: GuestMemory, address: number, segment: SegmentInFile, memorySize: number): void {
+  const { source, offset, fileSize } = segment;
+  // In one piece where guest memory is.
+  const step = memory.view(gpa(address), fileSize) ? fileSize : MiB;
+  for (let done = 0; done < fileSize; done += step) {
+    readPiece(memory, address + done, source, offset + done, Math.min(step, fileSize - done));
+  }
+  if (!zero(memory, address + fileSize, memorySize - fileSize)) throw refused(address);
+}
+
+function readPiece(memory: GuestMemory, address: number, source: ByteSource, offset: number, length: number): void {
+  const view = memory.view(gpa(address), length);
+  const bytes = view ?? new Uint8Array(length);
+  if (source.read(offset, bytes) !== length) {
+    throw new HostError(
+      'KernelTruncated',
+      'a file became shorter while it was read: fetch or copy the kernel and its initrd again',
+    );
+  }
+  if (view) memory.markWritten(gpa(address), length);
+  else if (!memory.write(gpa(address), bytes)) throw refused(address);
+}
+
+function refused(address: number): HostError {
+  return new HostError('Internal', `guest memory at 0x${address.toString(16)} refused a kernel segment`);
 }
 
 function zero(memory: GuestMemory, address: number, size: number): boolean {
@@ -53,7 +89,7 @@ export interface PlacedModule {
 export function placeInitrd(
   memory: GuestMemory,
   regions: readonly MemoryRegion[],
-  initrd: Uint8Array,
+  initrd: ByteSource,
   kernelEnd: number,
   limit: number,
 ): PlacedModule {
@@ -69,6 +105,6 @@ export function placeInitrd(
     }
     throw memoryTooSmall(memory, 'the kernel and its initrd', needed);
   }
-  writeSegment(memory, start, initrd, initrd.length);
+  readSegment(memory, start, { source: initrd, offset: 0, fileSize: initrd.length }, initrd.length);
   return { start, size: initrd.length };
 }

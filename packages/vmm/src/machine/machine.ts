@@ -6,10 +6,8 @@
 import type { SavedState } from '../bus/bus-device.ts';
 import { requireVersion } from '../bus/saved-state.ts';
 import { writeAcpiTables } from '../boot/acpi/acpi-tables.ts';
-import { loadKernel } from '../boot/load-kernel.ts';
+import { isLinuxLike, loadKernel } from '../boot/load-kernel.ts';
 import type { BootedKernel, BootSource } from '../boot/load-kernel.ts';
-import { isBzImage } from '../boot/linux/setup-header.ts';
-import { findMultibootHeader } from '../boot/multiboot/header.ts';
 import type { EntropySource } from '../devices/virtio/rng/virtio-rng.ts';
 import type { EngineVm, Vcpu } from '../engine/engine.ts';
 import { HostError } from '../errors/host-error.ts';
@@ -230,9 +228,4 @@ export class Machine {
     this.#input.observe(byte);
     this.#config.console.output(byte);
   }
-}
-
-/** Linux gets the defaults for Linux; what starts by Multiboot gets only what the user said. */
-function isLinuxLike(kernel: Uint8Array): boolean {
-  return isBzImage(kernel) || !findMultibootHeader(kernel);
 }

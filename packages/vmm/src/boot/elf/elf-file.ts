@@ -6,6 +6,8 @@
  */
 import { HostError } from '../../errors/host-error.ts';
 import { ByteReader } from '../byte-reader.ts';
+import { readPart } from '../byte-source.ts';
+import type { ByteSource } from '../byte-source.ts';
 
 const Identification = { Class: 4, Data: 5 } as const;
 const ElfClass = { Bits32: 1, Bits64: 2 } as const;
@@ -44,7 +46,7 @@ export interface ElfNote {
 export interface ElfFile {
   /** The file in messages. */
   readonly name: string;
-  readonly bytes: Uint8Array;
+  readonly source: ByteSource;
   readonly bits: 32 | 64;
   readonly type: number;
   readonly machine: number;
@@ -61,8 +63,8 @@ export function isElf(bytes: Uint8Array): boolean {
 }
 
 /** Reads headers, segments and notes; a file that is cut off or not for x86 is a HostError. */
-export function parseElf(name: string, bytes: Uint8Array): ElfFile {
-  const file = new ByteReader(bytes);
+export function parseElf(name: string, source: ByteSource): ElfFile {
+  const file = new ByteReader(readPart(source, 0, Layout[64].Header.Size));
   const bits = file.u8(Identification.Class) === ElfClass.Bits64 ? 64 : 32;
   const { Header, Program } = Layout[bits];
   if (file.length < Header.Size) throw truncated(name, 'its ELF header');
@@ -73,44 +75,46 @@ export function parseElf(name: string, bytes: Uint8Array): ElfFile {
       `${name} is an ELF file for ${machineName(machine)}, not for x86: pass a kernel for x86-64`,
     );
   }
-  const word = (offset: number) => (bits === 64 ? file.number64(offset) : file.u32(offset));
-  const tableOffset = word(Header.ProgramOffset);
+  const word = (reader: ByteReader, offset: number) => (bits === 64 ? reader.number64(offset) : reader.u32(offset));
+  const tableOffset = word(file, Header.ProgramOffset);
   const count = file.u16(Header.ProgramCount);
   const entrySize = file.u16(Header.ProgramEntrySize);
   if (count > 0 && entrySize < Program.Size) throw damaged(name, 'its program headers have an impossible size');
-  if (tableOffset + count * entrySize > file.length) throw truncated(name, 'its program headers');
+  if (tableOffset + count * entrySize > source.length) throw truncated(name, 'its program headers');
+  const table = new ByteReader(readPart(source, tableOffset, count * entrySize));
 
   const segments: ElfSegment[] = [];
   const notes: ElfNote[] = [];
   let hasInterpreter = false;
   for (let i = 0; i < count; i++) {
-    const at = tableOffset + i * entrySize;
-    const kind = file.u32(at + Program.Kind);
+    const at = i * entrySize;
+    const kind = table.u32(at + Program.Kind);
     if (kind === SegmentKind.Interpreter) hasInterpreter = true;
     if (kind !== SegmentKind.Load && kind !== SegmentKind.Note) continue;
     const segment: ElfSegment = {
-      offset: word(at + Program.Offset),
-      virtualAddress: bits === 64 ? file.u64(at + Program.Virtual) : BigInt(file.u32(at + Program.Virtual)),
-      physicalAddress: word(at + Program.Physical),
-      fileSize: word(at + Program.FileSize),
-      memorySize: word(at + Program.MemorySize),
+      offset: word(table, at + Program.Offset),
+      virtualAddress: bits === 64 ? table.u64(at + Program.Virtual) : BigInt(table.u32(at + Program.Virtual)),
+      physicalAddress: word(table, at + Program.Physical),
+      fileSize: word(table, at + Program.FileSize),
+      memorySize: word(table, at + Program.MemorySize),
     };
-    if (segment.offset + segment.fileSize > file.length) throw truncated(name, `segment ${i}`);
-    if (kind === SegmentKind.Note) notes.push(...readNotes(file, segment));
+    if (segment.offset + segment.fileSize > source.length) throw truncated(name, `segment ${i}`);
+    if (kind === SegmentKind.Note) notes.push(...readNotes(source, segment));
     else if (segment.fileSize > segment.memorySize) throw damaged(name, `segment ${i} is larger than its memory`);
     else if (segment.memorySize > 0) segments.push(segment);
   }
   const entry = bits === 64 ? file.u64(Header.Entry) : BigInt(file.u32(Header.Entry));
-  return { name, bytes, bits, type: file.u16(Common.Type), machine, entry, segments, notes, hasInterpreter };
+  return { name, source, bits, type: file.u16(Common.Type), machine, entry, segments, notes, hasInterpreter };
 }
 
 /** System V ABI, "Note Section": name and description, each padded to 4 bytes. */
-function readNotes(file: ByteReader, segment: ElfSegment): ElfNote[] {
+function readNotes(source: ByteSource, segment: ElfSegment): ElfNote[] {
   const NoteHeader = { NameSize: 0, DescriptionSize: 4, Type: 8, Size: 12 } as const;
   const align = (value: number) => Math.ceil(value / 4) * 4;
   const notes: ElfNote[] = [];
-  const end = segment.offset + segment.fileSize;
-  let at = segment.offset;
+  const file = new ByteReader(readPart(source, segment.offset, segment.fileSize));
+  const end = file.length;
+  let at = 0;
   while (at + NoteHeader.Size <= end) {
     const nameSize = file.u32(at + NoteHeader.NameSize);
     const descriptionSize = file.u32(at + NoteHeader.DescriptionSize);

@@ -4,7 +4,7 @@ import type { GuestMemory } from '../../memory/guest-memory.ts';
 import { LowestKernelAddress } from '../boot-layout.ts';
 import { isUsable } from '../memory-regions.ts';
 import type { MemoryRegion } from '../memory-regions.ts';
-import { memoryTooSmall, writeSegment } from '../place.ts';
+import { memoryTooSmall, readSegment } from '../place.ts';
 import type { ElfFile } from './elf-file.ts';
 
 export interface LoadedKernel {
@@ -38,7 +38,7 @@ export function loadElf(memory: GuestMemory, regions: readonly MemoryRegion[], e
     throw memoryTooSmall(memory, `the kernel ${name}`, end);
   }
   for (const { offset, fileSize, physicalAddress, memorySize } of segments) {
-    writeSegment(memory, physicalAddress, elf.bytes.subarray(offset, offset + fileSize), memorySize);
+    readSegment(memory, physicalAddress, { source: elf.source, offset, fileSize }, memorySize);
   }
   return { end };
 }

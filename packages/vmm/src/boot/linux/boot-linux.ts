@@ -10,6 +10,7 @@ import { gpa } from '../../memory/address.ts';
 import { BootLayout } from '../boot-layout.ts';
 import { writeCommandLine } from '../boot-source.ts';
 import type { BootedKernel, BootSource } from '../boot-source.ts';
+import { byteSource } from '../byte-source.ts';
 import { Machine } from '../elf/elf-file.ts';
 import type { ElfFile } from '../elf/elf-file.ts';
 import { isLoadedAddress, loadElf } from '../elf/load-elf.ts';
@@ -30,7 +31,8 @@ export function bootLinux(
   checkVmlinux(vmlinux);
   const regions = memoryRegions(memory);
   const kernel = loadElf(memory, regions, vmlinux);
-  const initrd = source.initrd && placeInitrd(memory, regions, source.initrd, kernel.end, header.initrdAddressMax + 1);
+  const limit = header.initrdAddressMax + 1;
+  const initrd = source.initrd && placeInitrd(memory, regions, byteSource(source.initrd), kernel.end, limit);
   const commandLine = writeCommandLine(memory, source.commandLine ?? '', header.commandLineSize);
   const setupData = source.rngSeed && BootLayout.SetupData.start;
   if (source.rngSeed) writeBootData(memory, BootLayout.SetupData.start, buildRngSeed(source.rngSeed));

@@ -10,13 +10,14 @@ import { gpa, PageSize } from '../../memory/address.ts';
 import { BootLayout, LowestKernelAddress } from '../boot-layout.ts';
 import { writeCommandLine } from '../boot-source.ts';
 import type { BootedKernel, BootModule, BootSource } from '../boot-source.ts';
+import { byteSource, wholeOf } from '../byte-source.ts';
 import { isElf, parseElf } from '../elf/elf-file.ts';
 import type { ElfFile } from '../elf/elf-file.ts';
 import { isLoadedAddress, loadElf } from '../elf/load-elf.ts';
 import { bootGdt, protectedModeState, stackTop } from '../initial-state.ts';
 import { isUsable, memoryRegions } from '../memory-regions.ts';
 import type { MemoryRegion } from '../memory-regions.ts';
-import { memoryTooSmall, writeBootData, writeSegment } from '../place.ts';
+import { memoryTooSmall, readSegment, writeBootData, writeSegment } from '../place.ts';
 import type { PlacedModule } from '../place.ts';
 import { placeStrings } from '../strings.ts';
 import { checkDemands, findMultibootHeader, loadAddresses } from './header.ts';
@@ -29,12 +30,12 @@ const LoaderName = 'lodger';
 
 export function bootMultiboot(memory: GuestMemory, name: string, source: BootSource): BootedKernel {
   const regions = memoryRegions(memory);
-  const kernel = loadMultibootKernel(memory, regions, name, source.kernel);
-  const modules = [...(source.initrd ? [{ bytes: source.initrd }] : []), ...(source.modules ?? [])];
+  const kernel = loadMultibootKernel(memory, regions, name, wholeOf(source.kernel));
+  const modules: BootModule[] = [...(source.initrd ? [{ bytes: source.initrd }] : []), ...(source.modules ?? [])];
   const placed = placeModules(memory, regions, modules, kernel.end);
   const [bootLoaderName, ...commandLines] = placeStrings(memory, [
     LoaderName,
-    ...modules.map((module: BootModule) => module.commandLine ?? ''),
+    ...modules.map((module) => module.commandLine ?? ''),
   ]);
   const map = buildMap(regions);
   writeBootData(memory, BootLayout.ModuleList.start, buildModules(placed, commandLines));
@@ -81,7 +82,7 @@ function loadMultibootKernel(
       `${name} has a Multiboot header without load addresses and is no ELF file: set bit 16 of the header's flags`,
     );
   }
-  const elf = parseElf(name, bytes);
+  const elf = parseElf(name, byteSource(bytes));
   const entry = multibootEntry(elf);
   return { entry, end: loadElf(memory, regions, elf).end };
 }
@@ -130,7 +131,7 @@ function placeModules(
     const start = Math.ceil(next / PageSize) * PageSize;
     next = start + bytes.length;
     if (!isUsable(regions, start, bytes.length)) throw memoryTooSmall(memory, 'the kernel and its modules', next);
-    writeSegment(memory, start, bytes, bytes.length);
+    readSegment(memory, start, { source: byteSource(bytes), offset: 0, fileSize: bytes.length }, bytes.length);
     return { start: gpa(start), size: bytes.length };
   });
 }

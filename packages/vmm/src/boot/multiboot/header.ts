@@ -18,7 +18,7 @@ const Field = {
 } as const;
 const HeaderMagic = 0x1bad_b002;
 /** The header lies wholly in the first 8192 bytes, 32-bit aligned. */
-const SearchLimit = 8192;
+export const MultibootSearchLimit = 8192;
 
 /** Bits 0 to 15 are demands that a loader must understand; the video mode is a preference and is not met. */
 const Flag = { AlignModules: 1 << 0, MemoryInfo: 1 << 1, VideoMode: 1 << 2, Addresses: 1 << 16 } as const;
@@ -40,7 +40,7 @@ export interface MultibootHeader {
 
 export function findMultibootHeader(bytes: Uint8Array): MultibootHeader | undefined {
   const file = new ByteReader(bytes);
-  const last = Math.min(SearchLimit, file.length) - Field.Size;
+  const last = Math.min(MultibootSearchLimit, file.length) - Field.Size;
   for (let offset = 0; offset <= last; offset += 4) {
     if (file.u32(offset) !== HeaderMagic) continue;
     const flags = file.u32(offset + Field.Flags);

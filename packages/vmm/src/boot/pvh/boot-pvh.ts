@@ -9,8 +9,9 @@ import type { GuestMemory } from '../../memory/guest-memory.ts';
 import { gpa } from '../../memory/address.ts';
 import { BootLayout } from '../boot-layout.ts';
 import { writeCommandLine } from '../boot-source.ts';
-import type { BootedKernel, BootSource } from '../boot-source.ts';
+import type { BootedKernel, BootModule, BootSource } from '../boot-source.ts';
 import { ByteReader } from '../byte-reader.ts';
+import { byteSource } from '../byte-source.ts';
 import type { ElfFile } from '../elf/elf-file.ts';
 import { isLoadedAddress, loadElf } from '../elf/load-elf.ts';
 import { bootGdt, protectedModeState, stackTop } from '../initial-state.ts';
@@ -36,11 +37,11 @@ export function bootPvh(memory: GuestMemory, elf: ElfFile, source: BootSource): 
   const entry = checkEntry(elf);
   const regions = memoryRegions(memory);
   const kernel = loadElf(memory, regions, elf);
-  const modules = [...(source.initrd ? [{ bytes: source.initrd }] : []), ...(source.modules ?? [])];
+  const modules: BootModule[] = [...(source.initrd ? [{ bytes: source.initrd }] : []), ...(source.modules ?? [])];
   const placed: PlacedModule[] = [];
   for (const { bytes } of modules) {
     const limit = placed.at(-1)?.start ?? ModuleLimit;
-    placed.push(placeInitrd(memory, regions, bytes, kernel.end, limit));
+    placed.push(placeInitrd(memory, regions, byteSource(bytes), kernel.end, limit));
   }
   const commandLines = placeStrings(
     memory,
