@@ -5,6 +5,8 @@ import { existsSync, readFileSync, statSync, truncateSync, writeFileSync } from 
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { VirtualMachine } from 'lodger';
+import { kvm } from './engines.ts';
+import { portableCpu } from './portable-cpu.ts';
 import { writeSmallKernel } from './small-kernel.ts';
 import { BootPatience, bootedGuest, noLinux, scratchFolder, shell } from './support.ts';
 
@@ -20,6 +22,14 @@ async function checkTime(vm: VirtualMachine): Promise<void> {
   const time = await guestTime(vm);
   assert.ok(Math.abs(time - Date.now() / 1000) < 5, `guest ${time}, host ${Date.now() / 1000}`);
 }
+
+/** Asks for receive interrupts, which stay off; prints a digit that goes up with each byte that is received. */
+const countKeys = [
+  ...[0x66, 0xba, 0xf9, 0x03, 0xb0, 0x01, 0xee], // mov dx, 0x3f9; mov al, 1; out dx, al
+  ...[0x66, 0xba, 0xfd, 0x03, 0xec, 0xa8, 0x01, 0x74, 0xf7], // again: mov dx, 0x3fd; in al, dx; test al, 1; jz again
+  ...[0x66, 0xba, 0xf8, 0x03, 0xec, 0xff, 0x05, 0x00, 0x00, 0x20, 0x00], // in al, dx; inc dword [0x200000]
+  ...[0xa0, 0x00, 0x00, 0x20, 0x00, 0x04, 0x30, 0xee, 0xeb, 0xe2], // mov al, [0x200000]; add al, '0'; out dx, al; jmp
+];
 
 describe('a saved machine', () => {
   test('goes on: its processes, its files in memory, its time, its disk', { skip: noLinux }, async () => {
@@ -83,6 +93,33 @@ describe('a saved machine', () => {
       assert.equal((await shell(vm, 'cat /tmp/f 2>/dev/null || echo none')).trim(), expected);
     }
     assert.equal(existsSync(`${first}.part`), false);
+  });
+
+  test('goes from engine to engine: a small kernel that counts keys', { skip: kvm.skip }, async () => {
+    const [kernel, file] = [join(folder, 'counting'), join(folder, 'counting.saved')];
+    writeSmallKernel(kernel, countKeys);
+    const press = async (vm: VirtualMachine, expected: string): Promise<void> => {
+      vm.console.write('x');
+      await vm.console.waitFor(new RegExp(expected), { timeout: BootPatience });
+    };
+    const cpu = await portableCpu({ kernel });
+    {
+      const options = { kernel, memory: '16M', cpus: 2, cpu: cpu ?? 'host', interactive: true, timeout };
+      await using vm = await VirtualMachine.create({ ...options, engine: 'kvm' });
+      await vm.start();
+      await press(vm, '1');
+      await vm.save(file);
+    }
+    // Without a common model only kvm continues what kvm saved
+    const engines = cpu === undefined ? (['kvm', 'kvm'] as const) : (['wasm', 'kvm', 'kvm', 'wasm'] as const);
+    for (const [index, engine] of engines.entries()) {
+      await using vm = await VirtualMachine.restore(file, { engine, interactive: true, timeout });
+      await vm.start();
+      await press(vm, String(index + 2));
+      await vm.save(file);
+    }
+    if (cpu !== undefined) return;
+    await assert.rejects(VirtualMachine.restore(file, { engine: 'wasm' }), { message: /of the model host/ });
   });
 
   test('what is wrong with a file or with the disks is said', async () => {

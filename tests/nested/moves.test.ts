@@ -10,6 +10,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { VirtualMachine } from 'lodger';
+import { portableCpu } from '../boot/portable-cpu.ts';
 import { bootedGuest, scratchFolder, shell } from '../boot/support.ts';
 
 const folder = scratchFolder();
@@ -25,6 +26,8 @@ test('Linux with two processors: kvm, then wasm, then kvm again', { timeout: Tim
   const content = randomBytes(256 * 1024);
   writeFileSync(disk, content);
   const disks = [{ path: disk }];
+  const cpu = await portableCpu();
+  assert.ok(cpu !== undefined, 'the nested host has every feature that cannot be left out');
   {
     await using vm = await bootedGuest({
       engine: 'kvm',
