@@ -50,9 +50,9 @@ export async function bootedGuest(options: VirtualMachineOptions = {}): Promise<
 
 /** Types a command and returns what it printed. */
 export async function shell(vm: VirtualMachine, command: string): Promise<string> {
-  // The marker is spelled differently where the shell echoes it.
+  // The marker is spelled differently where the shell echoes it. A line that fills the terminal ends with two \r.
   vm.console.write(`${command}; echo "[""done $?]"\n`);
-  const [, output = ''] = await vm.console.waitFor(/\[""done \$\?\]"\r?\n([^]*?)\[done \d+\]\r?\n[^]*?# /, {
+  const [, output = ''] = await vm.console.waitFor(/\[""done \$\?\]"\r*\n([^]*?)\[done \d+\]\r?\n[^]*?# /, {
     timeout: BootPatience,
   });
   return output.replaceAll('\r\n', '\n');

@@ -62,26 +62,26 @@ test('hwrng and hvc0', async () => {
   vm.console.write('for i in 1 2 3; do echo "through [""hvc0] $i"; done > /dev/hvc0\n');
   await vm.console.waitFor(/through \[hvc0\] 1\r?\n[^]*through \[hvc0\] 2\r?\n[^]*through \[hvc0\] 3/);
   // More than the ring between the threads holds.
-  vm.console.write('head -c 300000 /dev/zero | tr "\\\\0" x > /dev/hvc0; echo "[""all]" > /dev/hvc0\n');
-  const [output] = await vm.console.waitFor(/x{1000}[^]*\[all\]/, { timeout: 240_000 });
-  assert.equal(output.replaceAll(/[^x]/g, '').length, 300_000);
+  vm.console.write('head -c 150000 /dev/zero | tr "\\0" Q > /dev/hvc0; echo "[""all]" > /dev/hvc0\n');
+  const [output] = await vm.console.waitFor(/[^]*\[all\]\r?\n/, { timeout: 240_000 });
+  assert.equal((output.match(/Q{2,}/g) ?? []).join('').length, 150_000);
 });
 
 test('pause and resume while the guest reads a disk', async () => {
   const path = join(folder, 'busy.img');
-  const content = randomBytes(8 * MiB);
+  const content = randomBytes(2 * MiB);
   writeFileSync(path, content);
   await using vm = await bootedGuest({ ...Guest, disks: [{ path }] });
   vm.console.write(
-    'for i in 1 2 3 4; do cat /dev/vda | md5sum; echo 3 > /proc/sys/vm/drop_caches; done; echo "[""end]"\n',
+    'for i in 1 2 3; do cat /dev/vda | md5sum; echo 3 > /proc/sys/vm/drop_caches; done; echo "[""end]"\n',
   );
-  for (let round = 0; round < 10; round++) {
+  for (let round = 0; round < 5; round++) {
     await new Promise((resolve) => setTimeout(resolve, 100));
     await vm.pause();
     vm.resume();
   }
-  const [output] = await vm.console.waitFor(/\[end\]\r?\n/, { timeout: 240_000 });
+  const [output] = await vm.console.waitFor(/[^]*\[end\]\r?\n/, { timeout: 240_000 });
   const sums = output.match(/[0-9a-f]{32}/g) ?? [];
-  assert.equal(sums.length, 4);
+  assert.equal(sums.length, 3);
   assert.equal(new Set(sums).size, 1);
 });
