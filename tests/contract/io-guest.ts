@@ -19,10 +19,9 @@ import { IoThread } from '#lodger/threads/io-thread.js';
 import { type Assembler, ebx, mem, rbx } from '../guest/assembler.ts';
 import { At, EngineGuest } from './engine-guest.ts';
 import type { Outcome, RunOptions } from './engine-guest.ts';
-import { realClock } from './kvm-host.ts';
+import { realClock, runPastHalts } from './kvm-host.ts';
 
 export const Version1 = 1n << 32n;
-export const Patience = 20_000;
 const Apic = { EndOfInterrupt: At.LocalApic + 0xb0, Spurious: At.LocalApic + 0xf0 } as const;
 const Handler = 0xd000;
 /** Rings and buffers of the first driver; each further one has the next MiB. */
@@ -94,13 +93,7 @@ export class IoGuest {
 
   /** Runs the guest to its end; a worker's interrupts end its halts. */
   run(options: RunOptions = {}): Outcome {
-    const log: string[] = [];
-    const deadline = Date.now() + Patience;
-    for (;;) {
-      const outcome = this.guest.run(options);
-      log.push(...outcome.log);
-      if (outcome.end !== 'halt' || Date.now() > deadline) return { log, end: outcome.end };
-    }
+    return runPastHalts(this.guest, options);
   }
 
   async close(): Promise<void> {

@@ -11,8 +11,8 @@ import { test } from 'node:test';
 import { gpa } from '@lodger/vmm/memory/address.js';
 import { al, eax } from '../guest/assembler.ts';
 import { done } from './engine-guest.ts';
-import { IoGuest, Patience, doorbell, enableApic, store, wait } from './io-guest.ts';
-import { kvmMissing } from './kvm-host.ts';
+import { IoGuest, doorbell, enableApic, store, wait } from './io-guest.ts';
+import { Patience, kvmMissing } from './kvm-host.ts';
 
 const skip = kvmMissing();
 
