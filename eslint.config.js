@@ -33,7 +33,7 @@ function layer(folder, patterns, ignores = []) {
 }
 
 export default tseslint.config(
-  { ignores: ['**/dist/**', '**/node_modules/**', 'tests/differential/expected/**'] },
+  { ignores: ['**/dist/**', 'packages/node/bundle/**', '**/node_modules/**', 'tests/differential/expected/**'] },
   js.configs.recommended,
   {
     files: ['**/*.ts'],

@@ -44,8 +44,8 @@ export function setUp() {
     note('installing dependencies (npm ci) …');
     runOrExit('npm ci', 'npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error']);
   }
-  if (!existsSync(join(root, 'packages/node/dist/index.js'))) note('building …');
-  runOrExit('the build', process.execPath, [join(root, 'node_modules/tsc-native/bin/tsc'), '-b']);
+  if (!existsSync(join(root, 'packages/node/bundle/index.js'))) note('building …');
+  runOrExit('the build', process.execPath, [join(root, 'tools/build.js')]);
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) setUp();

@@ -18,6 +18,7 @@ const CheckoutParts = [
   'packages/kvm/dist',
   'packages/node/package.json',
   'packages/node/bin',
+  'packages/node/bundle',
   'packages/node/dist',
   'tests/dist',
   'tests/differential/expected',
@@ -65,5 +66,5 @@ function quote(word) {
 
 /** The checkout's folders are there only after a build. */
 export async function isBuilt(root) {
-  return (await readdir(join(root, 'packages/node/dist')).catch(() => [])).length > 0;
+  return (await readdir(join(root, 'packages/node/bundle')).catch(() => [])).length > 0;
 }
