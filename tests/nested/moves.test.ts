@@ -31,7 +31,7 @@ test('Linux with two processors: kvm, then wasm, then kvm again', { timeout: Tim
   {
     await using vm = await bootedGuest({
       engine: 'kvm',
-      cpu: 'x86-64-v2',
+      cpu,
       cpus: 2,
       memory: '128M',
       disks,

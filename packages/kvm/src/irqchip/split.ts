@@ -132,6 +132,7 @@ export class SplitIrqchip implements VmInterrupts {
   }
 
   save(): IrqChipState {
+    this.#takeEnded();
     return { pic: this.pic.save(), ioapic: this.ioapic.save(), pit: this.pit.save(), speaker: this.speaker.save() };
   }
 

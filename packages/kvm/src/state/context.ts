@@ -28,12 +28,27 @@ export interface StateContext {
   readonly scalesTsc: boolean;
 }
 
+const range = (first: number, count: number): number[] => Array.from({ length: count }, (_, i) => first + i);
+
+/**
+ * State that KVM_GET_MSR_INDEX_LIST leaves out, though guests of the model `host` can write it (SDM Vol. 4 "Architectural
+ * MSRs"): memory type ranges and the machine-check banks. What a KVM does not have is skipped.
+ */
+const UnlistedMsrs: readonly number[] = [
+  ...range(0x200, 16), // MTRRphysBase0 to MTRRphysMask7
+  0x250, // MTRRfix64K_00000
+  ...range(0x258, 2), // MTRRfix16K_80000, MTRRfix16K_A0000
+  ...range(0x268, 8), // MTRRfix4K_C0000 to MTRRfix4K_F8000
+  0x2ff, // MTRRdefType
+  ...range(0x400, 4 * 32), // MC0_CTL to MC31_MISC
+];
+
 /** To be called once, before the VM has vCPUs: enables what the events need. */
 export function stateContext(system: number, vm: number): StateContext {
   const capability = (name: KvmCapabilityName): number => kvmIoctl(vm, KvmRequest.CheckExtension, KvmCapability[name]);
   const xsave2 = capability('Xsave2');
   return {
-    msrs: savedMsrs(system),
+    msrs: [...savedMsrs(system), ...UnlistedMsrs],
     xsave2Size: xsave2 > 0 ? Math.max(xsave2, Xsave.size) : undefined,
     xsaveComponents: findXsaveComponents(supportedCpuid(system)),
     smm: capability('X86Smm') > 0,

@@ -124,6 +124,9 @@ export interface FpuState {
   lastOpcode: number;
   lastIp: bigint;
   lastDp: bigint;
+  /** Selectors of the last instruction and operand, on engines that keep them. */
+  lastCs?: number;
+  lastDs?: number;
   /** Sixteen 128-bit registers. */
   xmm: bigint[];
   mxcsr: number;

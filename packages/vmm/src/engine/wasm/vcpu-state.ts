@@ -210,6 +210,8 @@ function saveFpu(cpu: RareCpu): FpuState {
     lastOpcode: cpu.u32(Cpu.FpuLastOpcode),
     lastIp: cpu.u64(Cpu.FpuLastIp),
     lastDp: cpu.u64(Cpu.FpuLastDp),
+    ...(cpu.u32(Cpu.FpuLastCs) !== 0 && { lastCs: cpu.u32(Cpu.FpuLastCs) }),
+    ...(cpu.u32(Cpu.FpuLastDs) !== 0 && { lastDs: cpu.u32(Cpu.FpuLastDs) }),
     xmm: Array.from({ length: 16 }, (_, i) => cpu.u64(xmmOffset(i)) | (cpu.u64(xmmOffset(i) + 8) << 64n)),
     mxcsr: cpu.u32(Cpu.Mxcsr),
   };
@@ -330,6 +332,8 @@ function loadFpu(cpu: RareCpu, fpu: FpuState): void {
   cpu.setU32(Cpu.FpuLastOpcode, fpu.lastOpcode);
   cpu.setU64(Cpu.FpuLastIp, fpu.lastIp);
   cpu.setU64(Cpu.FpuLastDp, fpu.lastDp);
+  cpu.setU32(Cpu.FpuLastCs, fpu.lastCs ?? 0);
+  cpu.setU32(Cpu.FpuLastDs, fpu.lastDs ?? 0);
   fpu.xmm.forEach((value, i) => {
     cpu.setU64(xmmOffset(i), BigInt.asUintN(64, value));
     cpu.setU64(xmmOffset(i) + 8, BigInt.asUintN(64, value >> 64n));
