@@ -6,7 +6,15 @@ import type { EngineUnderTest } from './engine-guest.ts';
 import type { ContractTests } from './engine-suite.ts';
 
 const PageSize = 0x1000;
-const Entry = { Present: 1n, Write: 2n, User: 4n, Accessed: 0x20n, Dirty: 0x40n, NoExecute: 1n << 63n } as const;
+const Entry = {
+  Present: 1n,
+  Write: 2n,
+  User: 4n,
+  Accessed: 0x20n,
+  Dirty: 0x40n,
+  Reserved: 1n << 51n,
+  NoExecute: 1n << 63n,
+} as const;
 /** SDM Vol. 3A "Page-Fault Exceptions": the error code. */
 const Cause = { Present: 1, Write: 2, User: 4, Reserved: 8, Fetch: 16 } as const;
 const Ring3 = { Code: 0x33, Data: 0x3b } as const;
@@ -138,7 +146,12 @@ export const faultTests: ContractTests = {
     assert.deepEqual(pageFault(guest, write), { error: Cause.Write, cr2: hex(At.Data + 6) });
     map(guest, At.Data, At.Data, Entry.Present);
     assert.deepEqual(pageFault(guest, write), { error: Cause.Present | Cause.Write, cr2: hex(At.Data + 6) });
-    map(guest, At.Data, At.Data, All | (1n << 51n));
+  },
+
+  'page faults: a reserved bit'(engine) {
+    const guest = new EngineGuest(engine);
+    map(guest, At.Data, At.Data, All | Entry.Reserved);
+    const read = (a: Assembler): Assembler => a.label('it').mov(al, at(At.Data + 5));
     assert.deepEqual(pageFault(guest, read), { error: Cause.Present | Cause.Reserved, cr2: hex(At.Data + 5) });
   },
 
