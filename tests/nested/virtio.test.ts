@@ -85,3 +85,10 @@ test('pause and resume while the guest reads a disk', async () => {
   assert.equal(sums.length, 3);
   assert.equal(new Set(sums).size, 1);
 });
+
+test('a shell on hvc0: typed bytes go through the I/O worker too', async () => {
+  await using vm = await bootedGuest({ ...Guest, append: 'console=hvc0' });
+  assert.match(await shell(vm, 'tty'), /^\/dev\/hvc0$/m);
+  const line = 'y'.repeat(500);
+  assert.match(await shell(vm, `echo ${line} | wc -c`), /^501$/m);
+});

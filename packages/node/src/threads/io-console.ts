@@ -24,6 +24,10 @@ export class RingConsolePort implements ConsolePort {
     this.#input = new ByteRing(rings.input);
   }
 
+  get room(): number {
+    return this.#input.room;
+  }
+
   send(bytes: Uint8Array): number {
     const taken = this.#input.write(bytes);
     if (taken > 0) this.runner.notify(ConsoleQueue.Receive);
@@ -71,7 +75,10 @@ export class RingConsoleStream implements ConsoleStream {
   }
 
   read(target: Uint8Array): number {
-    return this.#input.read(target);
+    const wasFull = this.#input.room === 0;
+    const taken = this.#input.read(target);
+    if (wasFull) this.#machine.ring();
+    return taken;
   }
 
   hasRoom(): boolean {

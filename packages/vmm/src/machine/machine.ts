@@ -17,6 +17,7 @@ import { checkShape } from '../snapshot/shape.ts';
 import type { Clock } from '../time/clock.ts';
 import { Board } from './board.ts';
 import type { BoardConfig, BoardDisk } from './board.ts';
+import { ConsoleChoice } from './console-choice.ts';
 import { ConsoleInput } from './console-input.ts';
 import type { InputSource } from './console-input.ts';
 import type { EndReason } from './end-reason.ts';
@@ -67,6 +68,7 @@ export class Machine {
   readonly #config: MachineConfig;
   readonly #vcpus: readonly Vcpu[];
   readonly #board: Board;
+  readonly #consoleDevice: ConsoleChoice;
   readonly #input: ConsoleInput;
   readonly #panic = new PanicWatch();
   readonly #loop: RunLoop;
@@ -83,8 +85,9 @@ export class Machine {
       window: console.window,
       end: (reason) => this.end(reason),
     });
+    this.#consoleDevice = new ConsoleChoice(this.#board.serial, this.#board.virtioConsole);
     this.#input = new ConsoleInput({
-      device: this.#board.serial,
+      device: this.#consoleDevice,
       source: console.input,
       clock,
       interactive: console.interactive,
@@ -110,6 +113,7 @@ export class Machine {
     const rngSeed = new Uint8Array(SeedBytes);
     this.#config.entropy(rngSeed);
     const commandLine = isLinuxLike(source.kernel) ? source.linuxCommandLine : source.commandLine;
+    this.#consoleDevice.choose(commandLine);
     const booted = loadKernel(memory, { ...source, commandLine, rsdp, rngSeed });
     this.#vcpus[0]!.setState(booted.state);
     return booted;

@@ -11,6 +11,8 @@ export interface ConsolePort {
   readonly runner: QueueRunner;
   /** Takes what the guest writes; set by the device. */
   onOutput: ((bytes: Uint8Array) => void) | undefined;
+  /** How many bytes {@link send} takes now. */
+  readonly room: number;
   /** Types into the console. Returns how many of the bytes there was room for. */
   send(bytes: Uint8Array): number;
   /** Passes on output that another thread took from the guest. */
@@ -41,8 +43,12 @@ export class LocalConsolePort implements ConsolePort {
     this.runner = new LocalQueueRunner(memory, new ConsoleQueues(memory, stream));
   }
 
+  get room(): number {
+    return Math.max(0, MaxPendingInput - this.#input.length);
+  }
+
   send(bytes: Uint8Array): number {
-    const taken = bytes.subarray(0, Math.max(0, MaxPendingInput - this.#input.length));
+    const taken = bytes.subarray(0, this.room);
     if (taken.length > 0) {
       const joined = new Uint8Array(this.#input.length + taken.length);
       joined.set(this.#input);

@@ -58,6 +58,21 @@ export class VirtioConsole implements VirtioDevice {
     return this.#port.send(bytes);
   }
 
+  /** How many bytes {@link send} takes now. */
+  get room(): number {
+    return this.#port.room;
+  }
+
+  /** A driver has the device. */
+  get listening(): boolean {
+    return !this.runner.quiescent;
+  }
+
+  /** Types one byte. */
+  receive(byte: number): void {
+    this.send(Uint8Array.of(byte));
+  }
+
   /** Passes on what the guest wrote, where another thread took it. */
   poll(): void {
     this.#port.poll();
