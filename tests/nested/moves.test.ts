@@ -34,6 +34,7 @@ test('Linux with two processors: kvm, then wasm, then kvm again', { timeout: Tim
       cpu,
       cpus: 2,
       memory: '128M',
+      append: 'quiet',
       disks,
       timeout: TimeLimit,
     });
