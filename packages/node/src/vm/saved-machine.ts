@@ -1,5 +1,5 @@
 /** The file of a saved machine: its path on the host, and what it says about the machine to be made. */
-import { closeSync, constants, fstatSync, fsyncSync, openSync, renameSync, unlinkSync } from 'node:fs';
+import { closeSync, constants, fstatSync, fsyncSync, openSync, renameSync, rmSync } from 'node:fs';
 import { HostError } from '@lodger/vmm/errors/host-error.js';
 import { checkShape } from '@lodger/vmm/snapshot/shape.js';
 import { readSavedMachine } from '@lodger/vmm/snapshot/snapshot-file.js';
@@ -77,16 +77,17 @@ export class SaveFile {
   finish(): void {
     try {
       fsyncSync(this.descriptor);
-      closeSync(this.descriptor);
       renameSync(this.#part, this.#path);
     } catch (error) {
+      this.discard();
       throw saveFailed(this.#path, reasonOf(error), error);
     }
+    closeSync(this.descriptor);
   }
 
   discard(): void {
     closeSync(this.descriptor);
-    unlinkSync(this.#part);
+    rmSync(this.#part, { force: true });
   }
 }
 
