@@ -36,7 +36,7 @@ const Nested = {
   folders: ['packages/kvm', 'tests/contract', 'tests/boot', 'tests/nested'],
   files: /packages\/kvm\/|contract\/(engine-(kvm|moves|events)|io-workers|cpu-models)|boot\/kvm-|dist\/nested\//,
   /** Seconds; the whole of npm test has 40 minutes. */
-  timeout: 900,
+  timeout: 1200,
 };
 /** Each guest takes a core. */
 const concurrency = Math.min(2, availableParallelism());

@@ -7,6 +7,8 @@ import { hasProgram, NestedHostError, toolEnvironment } from './host.js';
 
 /** File descriptors of the QEMU process, each a socket that is a virtio port in the machine. */
 const Ports = { output: 3, errors: 4, status: 5 };
+/** Milliseconds in which QEMU ends when it is asked to. */
+const EndPatience = 10_000;
 /** The last words of the machine's kernel that a failure shows. */
 const ShownConsole = 3000;
 
@@ -56,11 +58,13 @@ export async function runMachine({ image, runDisk, cache, work, cpus, memory, si
     const status = await resultFrom(streams[2], onReady);
     // SIGTERM lets QEMU hand over what is still in its sockets.
     qemu.kill('SIGTERM');
+    const patience = setTimeout(stop, EndPatience);
     const failure = await ended;
+    clearTimeout(patience);
     if (failure instanceof Error) throw new NestedHostError(`QEMU could not be started: ${failure.message}`);
-    signal.throwIfAborted();
+    if (signal.aborted) throw await explained(signal.reason, words, console);
     if (status !== undefined) return status;
-    throw new NestedHostError(`the machine ended before its command did${await lastWords(words, console)}`);
+    throw await explained(new NestedHostError('the machine ended before its command did'), words, console);
   } finally {
     signal.removeEventListener('abort', stop);
     stop();
@@ -132,12 +136,15 @@ function resultFrom(stream, onReady) {
   });
 }
 
-async function lastWords(stderr, consoleFile) {
+/** The same error with the last words of QEMU and of the machine's kernel. */
+async function explained(error, stderr, consoleFile) {
+  if (!(error instanceof NestedHostError)) return error;
   const log = await readFile(consoleFile, 'latin1').catch(() => '');
   const told = (name, text) => (text.trim() === '' ? '' : `\n--- ${name}:\n${text.trim().slice(-ShownConsole)}`);
   // What this processor model has and TCG has not is no news.
   const words = stderr.replace(/^.*TCG doesn't support requested feature.*\n/gm, '');
-  return told('QEMU', words) + told('its console', log);
+  error.message += told('QEMU', words) + told('its console', log);
+  return error;
 }
 
 /** An AbortSignal that fires after some seconds, with a message; `clear()` when it is not needed any more. */

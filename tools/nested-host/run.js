@@ -49,7 +49,7 @@ export async function runInNestedHost(options) {
     steps('ran the command');
     return status;
   } catch (error) {
-    if (signal.aborted) throw signal.reason;
+    if (signal.aborted) throw signal.reason; // with what the machine said last
     throw error;
   } finally {
     timer.clear();
