@@ -131,7 +131,7 @@ const registers: MoveCases = {
 
   'MSRs of system calls and PAT'(pair) {
     const values: [index: number, value: bigint][] = [
-      [0x174, 0x10n], [0x175, 0x1234_5678n], [0x176, 0xffff_8000_1234_5678n], [0x277, 0x0407_0600_0106_0400n],
+      [0x174, 0x10n], [0x175, 0x1234_5678n], [0x176, 0x8765_4320n], [0x277, 0x0407_0600_0106_0400n],
       [0xc000_0081, 0x0023_0010_0000_0000n], [0xc000_0082, 0xffff_8000_0000_1000n], [0xc000_0084, 0x4_7700n],
       [0xc000_0102, 0xffff_8880_0000_0000n],
     ]; // prettier-ignore

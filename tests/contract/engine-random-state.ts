@@ -56,8 +56,10 @@ function randomFpu(random: Random): FpuState {
   };
 }
 
-/** SYSENTER, SYSCALL, PAT and the swapped GS. */
-const AddressMsrs = [0x175, 0x176, 0xc000_0082, 0xc000_0083, 0xc000_0102];
+/** SYSCALL and the swapped GS. */
+const AddressMsrs = [0xc000_0082, 0xc000_0083, 0xc000_0102];
+/** SYSENTER: KVM keeps 32 bits of them for guests of AMD's. */
+const NarrowMsrs = [0x174, 0x175, 0x176];
 const MemoryTypes = [0, 1, 4, 5, 6, 7];
 
 function randomMsrs(random: Random, start: VcpuState['msrs']): VcpuState['msrs'] {
@@ -68,7 +70,7 @@ function randomMsrs(random: Random, start: VcpuState['msrs']): VcpuState['msrs']
   const values = new Map<number, bigint>([
     ...start,
     ...AddressMsrs.map((index) => [index, canonical(random)] as const),
-    [0x174, BigInt(random.below(0x1_0000))],
+    ...NarrowMsrs.map((index) => [index, BigInt(random.u32())] as const),
     [0x277, pat],
     [0xc000_0081, random.u64()],
     [0xc000_0084, BigInt(random.u32())],

@@ -43,12 +43,15 @@ const UnlistedMsrs: readonly number[] = [
   ...range(0x400, 4 * 32), // MC0_CTL to MC31_MISC
 ];
 
+/** Of an interface that no model offers; some have values by themselves, which other hosts could not take. */
+const isHyperV = (index: number): boolean => index >= 0x4000_0000 && index < 0x4000_0200;
+
 /** To be called once, before the VM has vCPUs: enables what the events need. */
 export function stateContext(system: number, vm: number): StateContext {
   const capability = (name: KvmCapabilityName): number => kvmIoctl(vm, KvmRequest.CheckExtension, KvmCapability[name]);
   const xsave2 = capability('Xsave2');
   return {
-    msrs: [...savedMsrs(system), ...UnlistedMsrs],
+    msrs: [...savedMsrs(system).filter((index) => !isHyperV(index)), ...UnlistedMsrs],
     xsave2Size: xsave2 > 0 ? Math.max(xsave2, Xsave.size) : undefined,
     xsaveComponents: findXsaveComponents(supportedCpuid(system)),
     smm: capability('X86Smm') > 0,
