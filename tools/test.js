@@ -33,8 +33,8 @@ const Phases = [
 /** What the nested host runs, all in one boot: tests of the kvm engine where its /dev/kvm is as on real hardware. */
 const Nested = {
   name: 'nested host',
-  folders: ['packages/kvm', 'tests/contract', 'tests/boot', 'tests/nested'],
-  files: /packages\/kvm\/|contract\/(engine-(kvm|moves|events)|io-workers|cpu-models)|boot\/kvm-|dist\/nested\//,
+  folders: ['packages/kvm', 'tests/contract', 'tests/nested'],
+  files: /packages\/kvm\/|contract\/(engine-(kvm|moves|events)|io-workers|cpu-models)|dist\/nested\//,
   /** Seconds; the whole of npm test has 40 minutes. */
   timeout: 1200,
 };
@@ -142,6 +142,12 @@ async function runNested({ name, folders, files: pattern, timeout }, words) {
   const args = [join(root, 'tools/nested-host.js'), '--verbose', '--timeout', String(timeout), '--', ...inside];
   const host = spawn(process.execPath, args, { cwd: root, stdio: ['ignore', 'pipe', 'inherit'] });
   const ended = new Promise((resolve) => host.on('close', (status) => resolve(status)));
+  for (const signal of ['SIGINT', 'SIGTERM']) {
+    process.once(signal, () => {
+      host.kill('SIGTERM');
+      process.exit(1);
+    });
+  }
   for await (const line of createInterface({ input: host.stdout })) {
     const event = JSON.parse(line);
     record({ ...event, data: { ...event.data, name: `${event.data.name} [${name}]` } });
