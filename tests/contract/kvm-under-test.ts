@@ -151,7 +151,7 @@ const underQemu: Skips = [
 ];
 
 /** True when the host's processor is one of QEMU's emulator: QEMU's machine without KVM's clock. */
-function isEmulatedByQemu(): boolean {
+export function isEmulatedByQemu(): boolean {
   const clocks = '/sys/devices/system/clocksource/clocksource0/available_clocksource';
   return fileText('/sys/class/dmi/id/sys_vendor').startsWith('QEMU') && !fileText(clocks).includes('kvm-clock');
 }
