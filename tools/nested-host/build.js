@@ -1,6 +1,6 @@
 /** Makes the nested host's image: a Debian of the host's own release and sources, packed without running any of it. */
 import { Buffer } from 'node:buffer';
-import { chmod, copyFile, mkdir, readdir, readFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { chmod, copyFile, mkdir, readdir, readFile, rename, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises';
 import { spawnSync } from 'node:child_process';
 import { basename, dirname, join } from 'node:path';
 import { BootModules, Left, ModuleFolders, Modules } from './recipe.js';
@@ -9,6 +9,8 @@ import { NestedHostError, tool } from './host.js';
 const LoaderPath = 'lib64/ld-linux-x86-64.so.2';
 const LibraryPath = 'lib/x86_64-linux-gnu';
 const MB = 1024 * 1024;
+/** Milliseconds for which an image stays that nobody uses: two weeks. */
+const KeptUnused = 14 * 24 * 3600 * 1000;
 /** Free space in the image for what runs there. */
 const SpareSpace = 512 * MB;
 
@@ -19,7 +21,11 @@ export async function ensureImage(recipe, { note, signal }) {
   const { cacheDirectory, exists, removeLeftovers, withTemporaryDirectory } = await images('cache');
   const { withLock } = await images('lock');
   const folder = join(cacheDirectory(), recipe.name);
-  if (await exists(folder)) return folder;
+  const used = new Date();
+  if (await exists(folder)) {
+    await utimes(folder, used, used);
+    return folder;
+  }
   const parent = join(cacheDirectory(), 'nested-host-work');
   const onWait = () => note('another process is making the nested host: waiting for it');
   await withLock(parent, { signal, onWait }, async () => {
@@ -30,12 +36,21 @@ export async function ensureImage(recipe, { note, signal }) {
       note('making the nested host (once): a Debian root file system, fetched with mmdebstrap …');
       await makeImage(recipe, work, { note, signal });
       await rename(join(work, 'image'), folder);
+      await removeUnused(cacheDirectory());
       const { size, blocks } = await stat(join(folder, 'root.ext4'));
       const used = `${Math.round((blocks * 512) / MB)} MB of ${Math.round(size / MB)} MB`;
       note(`made ${folder} in ${Math.round((Date.now() - started) / 1000)} s (root file system: ${used})`);
     });
   });
   return folder;
+}
+
+/** Removes images of other recipes that nobody has used for a while. */
+async function removeUnused(cache) {
+  for (const name of (await readdir(cache)).filter((entry) => /^nested-host-[0-9a-f]{16}$/.test(entry))) {
+    const { mtimeMs } = await stat(join(cache, name));
+    if (Date.now() - mtimeMs > KeptUnused) await rm(join(cache, name), { recursive: true, force: true });
+  }
 }
 
 /** A built module of packages/node/src/images. */
