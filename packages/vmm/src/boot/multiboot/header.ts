@@ -41,8 +41,10 @@ export interface MultibootHeader {
 export function findMultibootHeader(bytes: Uint8Array): MultibootHeader | undefined {
   const file = new ByteReader(bytes);
   const last = Math.min(MultibootSearchLimit, file.length) - Field.Size;
-  for (let offset = 0; offset <= last; offset += 4) {
-    if (file.u32(offset) !== HeaderMagic) continue;
+  // indexOf() is much faster than reading every word: every boot of a Linux searches in vain.
+  const words = new Uint32Array(bytes.slice(0, Math.max(0, last + 4) & ~3).buffer);
+  for (let at = words.indexOf(HeaderMagic); at >= 0; at = words.indexOf(HeaderMagic, at + 1)) {
+    const offset = at * Uint32Array.BYTES_PER_ELEMENT;
     const flags = file.u32(offset + Field.Flags);
     const sum = HeaderMagic + flags + file.u32(offset + Field.Checksum);
     if (sum % 2 ** 32 === 0) return { offset, flags };
