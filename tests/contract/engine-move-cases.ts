@@ -37,12 +37,20 @@ function route(a: Assembler, pin: number, vector: number, level: boolean): Assem
   return a.mov(mem({ base: rbx, displacement: 0x10, size: 32 }), 0);
 }
 
-/** The second half of a guest whose first half ran on `pair.from`. */
+/** First halves that a timer may end too early, on a host that is too busy. */
+const Attempts = 10;
+
+/** The second half of a guest whose first half ran on `pair.from`, and stopped at `end` without a word. */
 function continued(pair: EnginePair, vcpus: number, build: (guest: EngineGuest) => void, end = 'done 1'): EngineGuest {
-  const guest = new EngineGuest(pair.from, vcpus);
-  build(guest);
-  assert.equal(guest.run().end, end, 'the first half');
-  return moveGuest(guest, pair.to);
+  for (let attempt = 1; ; attempt++) {
+    const guest = new EngineGuest(pair.from, vcpus);
+    build(guest);
+    const outcome = guest.run();
+    const isEarly = end === 'halt' && outcome.log.length > 0 && attempt < Attempts;
+    if (isEarly) continue;
+    assert.deepEqual(outcome, { log: [], end }, 'the first half');
+    return moveGuest(guest, pair.to);
+  }
 }
 
 const Image = At.Data;
