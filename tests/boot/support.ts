@@ -40,12 +40,28 @@ export function scratchFolder(): string {
   return folder;
 }
 
+/**
+ * Boots that may be lost: QEMU's emulation of SVM, in the nested host, loses a guest now and then, QEMU's own guests as
+ * well as ours. Milliseconds after which one counts as lost there.
+ */
+const Attempts = process.env['LODGER_NESTED_HOST'] ? 3 : 1;
+const AttemptPatience = BootPatience / 2;
+
 /** A default guest at its prompt. */
 export async function bootedGuest(options: VirtualMachineOptions = {}): Promise<VirtualMachine> {
-  const vm = await VirtualMachine.create({ timeout: BootPatience / 1000, ...options });
-  await vm.start();
-  await vm.console.waitFor(/# /, { timeout: BootPatience });
-  return vm;
+  for (let attempt = 1; ; attempt++) {
+    const vm = await VirtualMachine.create({ timeout: BootPatience / 1000, ...options });
+    await vm.start();
+    const last = attempt === Attempts;
+    try {
+      await vm.console.waitFor(/# /, { timeout: last ? BootPatience : AttemptPatience });
+      return vm;
+    } catch (error) {
+      if (last) throw error;
+      console.error(`boot ${attempt} of a guest was lost: ${(error as Error).message}`);
+      await vm[Symbol.asyncDispose]();
+    }
+  }
 }
 
 /** Types a command and returns what it printed. */
