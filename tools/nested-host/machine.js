@@ -100,7 +100,8 @@ function qemuArguments({ image, runDisk, cache, console, cpus, memory }) {
     '-no-reboot',
     ...['-display', 'none'],
     ...['-M', 'q35,graphics=off,vmport=off'],
-    ...['-accel', 'tcg,thread=multi'],
+    // With a thread for each processor the whole machine stood still now and then while it ran guests (QEMU 7.2 and SVM)
+    ...['-accel', 'tcg,thread=single'],
     ...['-cpu', Processor],
     ...['-smp', String(cpus)],
     ...['-m', String(memory)],
