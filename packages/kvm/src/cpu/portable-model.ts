@@ -97,5 +97,8 @@ export function portableCpuid(model: PortableModel, place: Place, supported: rea
   const hypervisor = [Leaf.Hypervisor, Leaf.HypervisorFeatures].map((leaf) => {
     return { leaf, subleaf: undefined, ...kvmCpuid(leaf, paravirtual)! };
   });
-  return [...cpuidTable(model, context), ...hypervisor];
+  // Where there is a leaf of extended state, KVM puts sizes into it; without one it answers zeros.
+  const hasExtendedState = model.features.has('xsave');
+  const table = cpuidTable(model, context).filter(({ leaf }) => hasExtendedState || leaf !== Leaf.ExtendedState);
+  return [...table, ...hypervisor];
 }
