@@ -1,10 +1,12 @@
 /** MSRs of a state into a vCPU, and the rate of its TSC. */
 import { HostError } from '@lodger/vmm/errors/host-error.js';
 import { KvmMsr } from '@lodger/vmm/x86/kvm-interface.js';
+import { Msr } from '@lodger/vmm/x86/msr.js';
 import { readMsrs, writeMsrs } from '../cpu/msrs.ts';
 import type { MsrValue } from '../cpu/msrs.ts';
 import { setTscKhz, tscKhz } from '../cpu/tsc.ts';
 import type { StateContext } from './context.ts';
+import { readLapic } from './lapic.ts';
 
 /** Numbers of MSRs that a guest does without: nothing comes of them any more, which it can cope with. */
 const Dispensable = {
@@ -23,7 +25,9 @@ const dispensable = new Set<number>(Object.values(Dispensable));
 /** Writes `values` in their order, by the host's order of MSRs. An MSR that KVM refuses may have the value already. */
 export function restoreMsrs(fd: number, values: readonly MsrValue[], { msrs }: StateContext): void {
   const rank = new Map(msrs.map((index, position) => [index, position]));
-  const ordered = [...values].sort(([a], [b]) => (rank.get(a) ?? -1) - (rank.get(b) ?? -1));
+  for (const [index, value] of values) if (index === Msr.TimeStampCounter) restoreTsc(fd, value);
+  const others = values.filter(([index]) => index !== Msr.TimeStampCounter);
+  const ordered = others.sort(([a], [b]) => (rank.get(a) ?? -1) - (rank.get(b) ?? -1));
   const missing = writeMsrs(fd, ordered).filter(([index, value]) => !isTolerable(fd, index, value));
   if (missing.length === 0) return;
   const names = missing.map(([index, value]) => `0x${index.toString(16)} (0x${value.toString(16)})`);
@@ -32,6 +36,24 @@ export function restoreMsrs(fd: number, values: readonly MsrValue[], { msrs }: S
     `this host's KVM cannot set the saved MSRs ${names.join(', ')}: continue the machine on a host like the one that ` +
       'saved it, or start it with --cpu x86-64-v2 to be able to move it',
   );
+}
+
+/** Ticks that the TSC may have gone on since it was written: seconds. */
+const MuchLater = 1n << 33n;
+/** Ticks by which no TSC is in step with another. */
+const FarAway = 1n << 45n;
+
+/**
+ * KVM takes a TSC that is within a second of the others' for an attempt to be in step with them, and leaves it as they are
+ * (Linux arch/x86/kvm/x86.c, kvm_synchronize_tsc). Right for all vCPUs but the first one, which the others are to follow.
+ */
+function restoreTsc(fd: number, value: bigint): void {
+  writeMsrs(fd, [[Msr.TimeStampCounter, value]]);
+  if (readLapic(fd).id !== 0) return;
+  const now = readMsrs(fd, [Msr.TimeStampCounter])[0]?.[1] ?? value;
+  if (BigInt.asUintN(64, now - value) < MuchLater) return;
+  writeMsrs(fd, [[Msr.TimeStampCounter, BigInt.asUintN(64, value + FarAway)]]);
+  writeMsrs(fd, [[Msr.TimeStampCounter, value]]);
 }
 
 function isTolerable(fd: number, index: number, value: bigint): boolean {
