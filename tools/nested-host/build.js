@@ -1,6 +1,18 @@
 /** Makes the nested host's image: a Debian of the host's own release and sources, packed without running any of it. */
 import { Buffer } from 'node:buffer';
-import { chmod, copyFile, mkdir, readdir, readFile, rename, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises';
+import {
+  chmod,
+  copyFile,
+  mkdir,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  stat,
+  symlink,
+  utimes,
+  writeFile,
+} from 'node:fs/promises';
 import { spawnSync } from 'node:child_process';
 import { basename, dirname, join } from 'node:path';
 import { BootModules, Left, ModuleFolders, Modules } from './recipe.js';
