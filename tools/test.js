@@ -36,7 +36,7 @@ const Nested = {
   folders: ['packages/kvm', 'tests/contract', 'tests/nested'],
   files: /packages\/kvm\/|contract\/(engine-(kvm|moves|events)|io-workers|cpu-models)|dist\/nested\//,
   /** Seconds; the whole of npm test has 40 minutes. */
-  timeout: 1200,
+  timeout: 1500,
 };
 /** Each guest takes a core. */
 const concurrency = Math.min(2, availableParallelism());
