@@ -8,7 +8,7 @@ import { createDecodedInstruction, createDecoder } from '../../x86/decode/decode
 import { allRows } from '../../x86/instructions/table/rows.ts';
 import type { VcpuExit } from '../exit.ts';
 import { MaxMemorySize, WasmEngine, type WasmEngineOptions, type WasmEngineVm } from './engine.ts';
-import { formOf } from './interpreter/form.ts';
+import { formOf } from './emit/form.ts';
 import { Cpu } from './interpreter/cpu-layout.ts';
 
 const Mebibyte = 1 << 20;

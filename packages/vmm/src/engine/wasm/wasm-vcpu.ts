@@ -11,7 +11,7 @@ import type { CoreExports } from './interpreter/core-module.ts';
 import { FixedHandler } from './interpreter/core-module.ts';
 import { Cpu, InterruptShadow, LoopExit, ReplayLog } from './interpreter/cpu-layout.ts';
 import { EventKind } from './interpreter/events.ts';
-import { Rflag } from './interpreter/lazy-flags.ts';
+import { Rflag } from './emit/lazy-flags.ts';
 import { Record } from './interpreter/record.ts';
 import type { Paravirtual } from './pv/paravirtual.ts';
 import type { RareCpu } from './rare/rare-cpu.ts';

@@ -22,11 +22,12 @@ import {
   segmentOffset,
 } from './cpu-layout.ts';
 import { type EventFunctions, defineEvents } from './events.ts';
-import type { InstructionForm } from './form.ts';
+import type { InstructionForm } from '../emit/form.ts';
 import { HandlerParams, HandlerResults } from './handler-functions.ts';
-import { Rflag } from './lazy-flags.ts';
+import { Rflag } from '../emit/lazy-flags.ts';
 import { defineSegmented, defineUpdateMode } from './mode.ts';
-import { type CoreFunctions, type HandlerSite, RecordSemantics } from './record-semantics.ts';
+import type { CoreFunctions } from '../emit/base-semantics.ts';
+import { type HandlerSite, RecordSemantics } from './record-semantics.ts';
 import { Record } from './record.ts';
 
 /** A handler inside the loop. Handler numbers are positions in the list. */

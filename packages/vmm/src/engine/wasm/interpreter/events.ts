@@ -16,7 +16,7 @@ import {
   gprOffset,
   segmentOffset,
 } from './cpu-layout.ts';
-import { LazyFlags, Rflag, composeRflags } from './lazy-flags.ts';
+import { LazyFlags, Rflag, composeRflags, flagsInMemory } from '../emit/lazy-flags.ts';
 import { EferBit, SegmentAttribute } from './mode.ts';
 
 export interface EventFunctions {
@@ -247,7 +247,7 @@ function pushFrame(event: Event, top: Local<I64>, oldRsp: I64, vector: I32, kind
     f.store64(at, 0, error);
     f.set(at, at.add(8));
   });
-  const flags = new LazyFlags(f, cpu);
+  const flags = new LazyFlags(f, flagsInMemory(f, cpu));
   const rflags = f.let(composeRflags(flags.image(), cpu));
   // Faults push RF set; #DB, #BP and #OF as traps, and interrupts, do not (SDM Vol. 3B "Instruction-Breakpoint Exception Condition")
   const isFault = kind.eq(EventKind.Exception).and(vector.ne(1)).and(vector.ne(3)).and(vector.ne(4)).and(vector.ne(2));

@@ -4,8 +4,9 @@ import type { ModuleBuilder } from '../encoder/module-builder.ts';
 import { i32 } from '../encoder/values.ts';
 import type { Semantic } from '../../../x86/instructions/semantics/context.ts';
 import { Cpu, HandlerResult } from './cpu-layout.ts';
-import type { InstructionForm } from './form.ts';
-import { type CoreFunctions, type HandlerSite, RecordSemantics } from './record-semantics.ts';
+import type { InstructionForm } from '../emit/form.ts';
+import type { CoreFunctions } from '../emit/base-semantics.ts';
+import { type HandlerSite, RecordSemantics } from './record-semantics.ts';
 
 export const HandlerParams = ['i32', 'i32'] as const;
 export const HandlerResults = ['i32'] as const;

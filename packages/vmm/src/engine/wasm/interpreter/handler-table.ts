@@ -12,9 +12,9 @@ import type { VmLayout } from '../softmmu/vm-layout.ts';
 import { type AddressForm, addressKey, emitAddress } from './address-operations.ts';
 import { type CoreExports, helperRegistry } from './core-module.ts';
 import { HandlerResult } from './cpu-layout.ts';
-import type { InstructionForm } from './form.ts';
+import type { InstructionForm } from '../emit/form.ts';
 import { HandlerParams, HandlerResults, defineHandler } from './handler-functions.ts';
-import type { CoreFunctions } from './record-semantics.ts';
+import type { CoreFunctions } from '../emit/base-semantics.ts';
 
 /** Signatures of what handler modules import from the core and from JavaScript. */
 const MmuSignatures: { readonly [K in keyof MmuFunctions]: Pick<FunctionRef, 'params' | 'results'> } = {

@@ -6,7 +6,7 @@ import { type Decoder, createDecodedInstruction } from '../../../x86/decode/deco
 import { allRows } from '../../../x86/instructions/table/rows.ts';
 import { semantics } from '../semantics-table.ts';
 import { type InlineHandler, inlineHandler } from './core-module.ts';
-import { type InstructionForm, formOf } from './form.ts';
+import { type InstructionForm, formOf } from '../emit/form.ts';
 
 /** 64-bit code, as hexadecimal bytes. */
 const Examples = `

@@ -12,7 +12,7 @@ import type { VmLayout } from '../softmmu/vm-layout.ts';
 import type { AddressForm } from './address-operations.ts';
 import { BranchFlag, FixedHandler, blockBucket } from './core-module.ts';
 import { Cpu, SegmentField, gprOffset, segmentOffset, x87Offset, xmmOffset } from './cpu-layout.ts';
-import { formNumber, formOf, isStringRow } from './form.ts';
+import { formNumber, formOf, isStringRow } from '../emit/form.ts';
 import type { HandlerTable } from './handler-table.ts';
 import { Record, RecordSize, SegmentShift, StackOperand } from './record.ts';
 

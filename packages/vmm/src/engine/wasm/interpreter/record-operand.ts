@@ -1,44 +1,18 @@
 /** Operands whose registers and addresses come from a decoded record. */
-import type { FunctionBuilder } from '../encoder/function-builder.ts';
-import { type F32, type F64, type I32, type I64, type I64Like, type Local, type V128, i64 } from '../encoder/values.ts';
-import {
-  type Form,
-  type Operand,
-  type OperandKind,
-  type StackAccess,
-  Vector,
-  type Width,
-} from '../../../x86/instructions/semantics/context.ts';
-import { SegmentField, segmentOffset } from './cpu-layout.ts';
-import type { OperandForm } from './form.ts';
-import {
-  type AccessContext,
-  emitLoad,
-  emitModify,
-  emitModifyWrite,
-  emitReadPointer,
-  emitStore,
-  emitWritePointer,
-  loadRaw,
-  storeRaw,
-} from './memory-access.ts';
+import { type F32, type F64, type I32, type I64, type Local, type V128 } from '../encoder/values.ts';
+import type { Operand, StackAccess, Width } from '../../../x86/instructions/semantics/context.ts';
+import type { OperandForm } from '../emit/form.ts';
+import { loadRaw, storeRaw } from '../emit/memory-access.ts';
+import { BaseMemoryOperand, BaseOperand, type OperandContext, asWidth } from '../emit/operand.ts';
 import { Record, SegmentMask, SegmentShift, StackOperand } from './record.ts';
 
-/** The surroundings of an operand. */
-export interface OperandContext extends AccessContext {
+/** The surroundings of an operand of a handler. */
+export interface RecordContext extends OperandContext {
   /** Pointer to the record. */
   readonly pc: I32;
-  readonly form: Form;
-  segmented(segment: number | I32, offset: I64, bytes: number, write: boolean): Local<I64>;
-  raiseIf(condition: I32, vector: number, errorCode?: number): void;
 }
 
-const asWidth = (bits: number): Width => {
-  if (bits !== 8 && bits !== 16 && bits !== 32 && bits !== 64) throw new Error(`no integer of ${bits} bits`);
-  return bits;
-};
-
-export function createOperand(context: OperandContext, form: OperandForm, position: number): Operand {
+export function createOperand(context: RecordContext, form: OperandForm, position: number): Operand {
   return form.kind === 'memory'
     ? new MemoryOperand(context, form)
     : form.kind === 'immediate' || form.kind === 'relative' || form.kind === 'far'
@@ -46,96 +20,20 @@ export function createOperand(context: OperandContext, form: OperandForm, positi
       : new RegisterOperand(context, form, position);
 }
 
-abstract class BaseOperand implements Operand {
-  readonly kind: OperandKind;
-  readonly bits: number;
-  readonly index: number;
-  protected readonly context: OperandContext;
-  protected readonly f: FunctionBuilder;
-
-  constructor(context: OperandContext, form: OperandForm) {
-    this.context = context;
-    this.f = context.f;
-    this.kind = form.kind;
-    this.bits = form.bits;
-    this.index = form.index;
-  }
-
-  abstract read(width?: Width): Local<I64>;
-  readUnsigned(width: Width = asWidth(this.bits)): Local<I64> {
-    return this.f.let(this.read(width).zeroExtend(width));
-  }
-  readModify(width?: Width): Local<I64> {
-    return this.read(width);
-  }
-  write(_value: I64, _width?: Width): void {
-    throw this.#cannot('be written');
-  }
-  readV128(): Local<V128> {
-    const pointer = this.readPointer(16);
-    return this.f.let(pointer.loadV128());
-  }
-  writeV128(_value: V128): void {
-    throw this.#cannot('hold a vector');
-  }
-  readF64(): Local<F64> {
-    return this.f.let(this.readPointer(8).loadF64());
-  }
-  readF32(): Local<F32> {
-    return this.f.let(this.readPointer(4).loadF32());
-  }
-  writeF64(value: F64): void {
-    this.write(value.asI64(), 64);
-  }
-  writeF32(value: F32): void {
-    this.write(value.asI32().toI64u(), 32);
-  }
-  writeLowZeroing(value: I64, width: 32 | 64): void {
-    this.write(value, width);
-  }
-  readPointer(_bytes: number): Local<I32> {
-    throw this.#cannot('be pointed at');
-  }
-  writePointer(_bytes: number): { pointer: Local<I32>; commit(): void } {
-    throw this.#cannot('be pointed at');
-  }
-  requireAligned(_bytes: number): void {}
-  get stack(): StackAccess {
-    return false;
-  }
-  linear(_write = false): Local<I64> {
-    throw this.#cannot('have an address');
-  }
-  uncheckedLinear(): Local<I64> {
-    throw this.#cannot('have an address');
-  }
-  selector(): I32 {
-    throw this.#cannot('have a segment');
-  }
-  part(_offset: I64Like, _bytes: number, _write: boolean): Local<I64> {
-    throw this.#cannot('have an address');
-  }
-  effective(): Local<I64> {
-    throw this.#cannot('have an address');
-  }
-
-  #cannot(what: string): Error {
-    return new Error(`operand of kind ${this.kind} cannot ${what}`);
-  }
-}
-
 /** General, vector and MMX registers (and immediates at position 1): an absolute pointer in the record. */
 class RegisterOperand extends BaseOperand {
+  readonly #pc: I32;
   readonly #field: number;
   #pointer: Local<I32> | undefined;
 
-  constructor(context: OperandContext, form: OperandForm, position: number) {
+  constructor(context: RecordContext, form: OperandForm, position: number) {
     super(context, form);
+    this.#pc = context.pc;
     this.#field = [Record.Pointer1, Record.Pointer2, Record.Pointer3][position]!;
   }
 
   #at(): Local<I32> {
-    return (this.#pointer ??= this.f.let(this.context.pc.load32(this.#field)));
+    return (this.#pointer ??= this.f.let(this.#pc.load32(this.#field)));
   }
 
   read(width: Width = asWidth(this.bits)): Local<I64> {
@@ -182,127 +80,43 @@ class RegisterOperand extends BaseOperand {
 }
 
 class ImmediateOperand extends BaseOperand {
+  readonly #pc: I32;
+
+  constructor(context: RecordContext, form: OperandForm) {
+    super(context, form);
+    this.#pc = context.pc;
+  }
+
   read(width: Width = 64): Local<I64> {
-    return this.f.let(this.context.pc.load64(Record.Immediate).signExtend(width));
+    return this.f.let(this.#pc.load64(Record.Immediate).signExtend(width));
   }
 }
 
-/**
- * base + (index << scale) + displacement. In 64-bit code the base of FS or GS is part of it. In other code the segment is
- * applied when the operand is accessed, so that faults come in the instruction's own order.
- */
-class MemoryOperand extends BaseOperand {
-  #offset: Local<I64> | undefined;
-  #checked: { linear: Local<I64>; bytes: number; write: boolean } | undefined;
-  #modifying: { host: Local<I32>; width: Width } | undefined;
+class MemoryOperand extends BaseMemoryOperand {
+  readonly #pc: I32;
 
-  override get stack(): I32 {
-    return this.context.pc.load8u(Record.Length).and(StackOperand);
+  constructor(context: RecordContext, form: OperandForm) {
+    super(context, form);
+    this.#pc = context.pc;
   }
 
-  override effective(): Local<I64> {
-    if (!this.#offset) {
-      const { cpu, pc } = this.context;
-      const base = cpu.add(pc.load16u(Record.Base)).load64();
-      const index = cpu.add(pc.load16u(Record.Index)).load64();
-      const scaled = index.shl(pc.load8u(Record.Scale).toI64u());
-      this.#offset = this.f.let(base.add(scaled).add(pc.load32(Record.Displacement).toI64s()));
-    }
-    return this.#offset;
+  override get stack(): StackAccess {
+    return this.#pc.load8u(Record.Length).and(StackOperand);
   }
 
-  /** For an access of `bytes` bytes. */
-  #at(bytes: number, write: boolean): Local<I64> {
-    const offset = this.effective();
-    if (this.context.form.codeSize === 64) return offset;
-    const checked = this.#checked;
-    if (checked && checked.bytes === bytes && (checked.write || !write)) return checked.linear;
-    const linear = this.context.segmented(this.#segment(), offset, bytes, write);
-    this.#checked = { linear, bytes, write };
-    return linear;
+  protected override address(): I64 {
+    const { cpu } = this.context;
+    const base = cpu.add(this.#pc.load16u(Record.Base)).load64();
+    const index = cpu.add(this.#pc.load16u(Record.Index)).load64();
+    const scaled = index.shl(this.#pc.load8u(Record.Scale).toI64u());
+    return base.add(scaled).add(this.#pc.load32(Record.Displacement).toI64s());
   }
 
-  #segment(): I32 {
-    return this.context.pc.load8u(Record.Length).shrU(SegmentShift);
+  protected override segment(): I32 {
+    return this.#pc.load8u(Record.Length).shrU(SegmentShift);
   }
 
-  /** Pointer by which fields of the segment's cache are loaded with the offsets of the first one. */
-  #segmentCache(): I32 {
-    const { cpu, pc } = this.context;
-    return cpu.add(pc.load8u(Record.Length).and(SegmentMask));
-  }
-
-  override linear(write = false): Local<I64> {
-    return this.#at(Math.max(this.bits / 8, 1), write);
-  }
-
-  override uncheckedLinear(): Local<I64> {
-    const offset = this.effective();
-    if (this.context.form.codeSize === 64) return offset;
-    const base = this.#segmentCache().load64(segmentOffset(0) + SegmentField.Base);
-    return this.f.let(base.add(offset).zeroExtend(32));
-  }
-
-  override selector(): I32 {
-    return this.#segmentCache().load32(segmentOffset(0) + SegmentField.Selector);
-  }
-
-  override part(offset: I64Like, bytes: number, write: boolean): Local<I64> {
-    const { codeSize, addressWidth } = this.context.form;
-    const at = this.effective().add(offset);
-    if (codeSize === 64) return this.f.let(at);
-    return this.context.segmented(this.#segment(), this.f.let(at.zeroExtend(addressWidth)), bytes, write);
-  }
-
-  read(width: Width = asWidth(this.bits)): Local<I64> {
-    return emitLoad(this.context, this.#at(width / 8, false), width, this.stack);
-  }
-
-  override readModify(width: Width = asWidth(this.bits)): Local<I64> {
-    const { value, host } = emitModify(this.context, this.#at(width / 8, true), width, this.stack);
-    this.#modifying = { host, width };
-    return value;
-  }
-
-  override write(value: I64, width: Width = asWidth(this.bits)): void {
-    const modifying = this.#modifying;
-    const linear = this.#at(width / 8, true);
-    if (modifying && modifying.width === width) {
-      emitModifyWrite(this.context, linear, modifying.host, width, value, this.stack);
-    } else {
-      emitStore(this.context, linear, width, value, this.stack);
-    }
-  }
-
-  override readV128(): Local<V128> {
-    if (this.bits >= 128) return this.f.let(this.readPointer(16).loadV128());
-    const width = asWidth(this.bits);
-    return this.f.let(i64(0).splat64().withLane64(0, this.read(width).zeroExtend(width)));
-  }
-
-  override writeV128(value: V128): void {
-    const named = this.f.let(value);
-    if (this.bits < 128) {
-      this.write(named.lane64(0));
-      return;
-    }
-    const { pointer, commit } = this.writePointer(16);
-    this.f.storeV128(pointer, 0, named);
-    commit();
-  }
-
-  override readPointer(bytes: number): Local<I32> {
-    return emitReadPointer(this.context, this.#at(bytes, false), bytes, this.stack);
-  }
-
-  override writePointer(bytes: number): { pointer: Local<I32>; commit(): void } {
-    return emitWritePointer(this.context, this.#at(bytes, true), bytes, this.stack);
-  }
-
-  override requireAligned(bytes: number): void {
-    const misaligned = this.uncheckedLinear()
-      .and(bytes - 1)
-      .ne(0);
-    this.context.raiseIf(misaligned, Vector.GeneralProtection, 0);
+  protected override segmentCache(): I32 {
+    return this.context.cpu.add(this.#pc.load8u(Record.Length).and(SegmentMask));
   }
 }

@@ -6,7 +6,7 @@
 import { Vector } from '../../../x86/instructions/semantics/context.ts';
 import { Cpu, HandlerResult, SegmentIndex } from '../interpreter/cpu-layout.ts';
 import { EventKind } from '../interpreter/events.ts';
-import { Rflag } from '../interpreter/lazy-flags.ts';
+import { Rflag } from '../emit/lazy-flags.ts';
 import { checkTarget, enterCode, enterRealCode, readCode } from './code-segment.ts';
 import { Descriptor, SystemType, fail, markAccessed, nullSegment } from './descriptor.ts';
 import type { RareCpu, RareInstruction, RareResult } from './rare-cpu.ts';

@@ -4,7 +4,7 @@
  */
 import { Vector } from '../../../x86/instructions/semantics/context.ts';
 import { Cpu, HandlerResult, SegmentIndex } from '../interpreter/cpu-layout.ts';
-import { Rflag } from '../interpreter/lazy-flags.ts';
+import { Rflag } from '../emit/lazy-flags.ts';
 import { SegmentAttribute } from '../interpreter/mode.ts';
 import { isRealLike } from './descriptor.ts';
 import type { RareCpu, RareInstruction, RareResult } from './rare-cpu.ts';

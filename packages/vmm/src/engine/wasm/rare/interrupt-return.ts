@@ -1,7 +1,7 @@
 /** IRET in all modes (SDM Vol. 2 "IRET/IRETD/IRETQ—Interrupt Return"). */
 import { Vector } from '../../../x86/instructions/semantics/context.ts';
 import { Cpu, HandlerResult, SegmentIndex } from '../interpreter/cpu-layout.ts';
-import { ArithmeticFlags, Rflag } from '../interpreter/lazy-flags.ts';
+import { ArithmeticFlags, Rflag } from '../emit/lazy-flags.ts';
 import { checkTarget, enterCode, enterRealCode, readCode } from './code-segment.ts';
 import { Dr7 } from './debug-registers.ts';
 import { type Descriptor, isCode64, markAccessed, virtual8086Segment } from './descriptor.ts';

@@ -5,7 +5,7 @@
 import { Access } from '../softmmu/access.ts';
 import type { CoreExports } from '../interpreter/core-module.ts';
 import { Cpu, HandlerResult, SegmentField, gprOffset, segmentOffset } from '../interpreter/cpu-layout.ts';
-import { ArithmeticFlags, Rflag } from '../interpreter/lazy-flags.ts';
+import { ArithmeticFlags, Rflag } from '../emit/lazy-flags.ts';
 import { EferBit } from '../interpreter/mode.ts';
 import { Record } from '../interpreter/record.ts';
 

@@ -163,6 +163,9 @@ export interface Semantics {
   gpr(index: number, width: Width): I64;
   gprUnsigned(index: number, width: Width): I64;
   setGpr(index: number, width: Width, value: I64): void;
+  /** Implicit vector register `index`. */
+  xmm(index: number): Local<V128>;
+  setXmm(index: number, value: V128): void;
   /** State field at `offset` of the state block. */
   state32(offset: number): I32;
   state64(offset: number): I64;

@@ -1,7 +1,7 @@
 /** Jumps, calls, returns and software interrupts (SDM Vol. 2, Operation sections). */
 import { type I32, type I64, i32 } from '../../../engine/wasm/encoder/values.ts';
 import { Cpu, SegmentField, SegmentIndex, segmentOffset } from '../../../engine/wasm/interpreter/cpu-layout.ts';
-import { Rflag } from '../../../engine/wasm/interpreter/lazy-flags.ts';
+import { Rflag } from '../../../engine/wasm/emit/lazy-flags.ts';
 import { SegmentAttribute } from '../../../engine/wasm/interpreter/mode.ts';
 import { type Semantic, type Semantics, Vector } from './context.ts';
 

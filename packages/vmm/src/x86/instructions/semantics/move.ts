@@ -8,7 +8,7 @@ import {
   SegmentIndex,
   segmentOffset,
 } from '../../../engine/wasm/interpreter/cpu-layout.ts';
-import { Rflag, composeRflags } from '../../../engine/wasm/interpreter/lazy-flags.ts';
+import { Rflag, composeRflags } from '../../../engine/wasm/emit/lazy-flags.ts';
 import { type Semantic, type Semantics, Vector } from './context.ts';
 
 const Rax = 0;

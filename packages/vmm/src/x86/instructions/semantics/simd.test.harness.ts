@@ -16,7 +16,7 @@ import {
   valueOf,
 } from '../../../engine/wasm/encoder/values.ts';
 import { Cpu, gprOffset, x87Offset, xmmOffset } from '../../../engine/wasm/interpreter/cpu-layout.ts';
-import { LazyFlags } from '../../../engine/wasm/interpreter/lazy-flags.ts';
+import { LazyFlags, flagsInMemory } from '../../../engine/wasm/emit/lazy-flags.ts';
 import {
   type DecodedInstruction,
   type DecodedOperand,
@@ -172,7 +172,7 @@ class HarnessSemantics {
       segment: 3,
       rexW: (rex & 8) !== 0,
     };
-    this.flags = new LazyFlags(f, this.cpu);
+    this.flags = new LazyFlags(f, flagsInMemory(f, this.cpu));
     this.operands = instruction.operands
       .slice(0, instruction.operandCount)
       .map((operand) => createOperand(this as unknown as Semantics, operand));
@@ -192,6 +192,12 @@ class HarnessSemantics {
   }
   gpr(index: number, width: Width): I64 {
     return this.cpu.load64(gprOffset(index)).signExtend(width);
+  }
+  xmm(index: number): Local<V128> {
+    return this.f.let(this.cpu.loadV128(xmmOffset(index)));
+  }
+  setXmm(index: number, value: V128): void {
+    this.f.storeV128(this.cpu, xmmOffset(index), value);
   }
   gprUnsigned(index: number, width: Width): I64 {
     return this.cpu.load64(gprOffset(index)).zeroExtend(width);

@@ -3,7 +3,6 @@
  * computed from it.
  */
 import { type I32, type I64, type Local, type V128, i32, v128 } from '../../../engine/wasm/encoder/values.ts';
-import { xmmOffset } from '../../../engine/wasm/interpreter/cpu-layout.ts';
 import type { Operand, Semantic, Semantics } from './context.ts';
 import {
   type Binary,
@@ -179,7 +178,7 @@ function vectorBinaryWithXmm0(op: (a: V128, b: V128, mask: V128) => V128): Seman
     requireSse(s);
     const b = readXmm(s.op1);
     const a = s.op0.readV128();
-    s.op0.writeV128(op(a, b, s.cpu.loadV128(xmmOffset(0))));
+    s.op0.writeV128(op(a, b, s.xmm(0)));
   };
 }
 

@@ -7,7 +7,7 @@
  */
 import type { FunctionBuilder } from '../../../engine/wasm/encoder/function-builder.ts';
 import { type I32, type I64, type Local, type V128, i32, i64 } from '../../../engine/wasm/encoder/values.ts';
-import { Cpu, xmmOffset } from '../../../engine/wasm/interpreter/cpu-layout.ts';
+import { Cpu } from '../../../engine/wasm/interpreter/cpu-layout.ts';
 import type { Semantic, Semantics } from './context.ts';
 import { fromLow, immediate, requireSse, sharedFunction, zero128 } from './simd-support.ts';
 import { lanes } from './sse-shuffle.ts';
@@ -224,7 +224,7 @@ function writeMask(s: Semantics, found: Local<I32>, control: Local<I32>): void {
   const ofWords = found.splat16().and(bits16).eq16(bits16);
   const expanded = control.and(Control.Words).choose<V128>(ofWords, ofBytes);
   const value = control.and(Control.Output).choose<V128>(expanded, fromLow(found.toI64u()));
-  s.f.storeV128(s.cpu, xmmOffset(0), value);
+  s.setXmm(0, value);
 }
 
 function stringComparison(explicit: boolean, write: typeof writeIndex): Semantic {

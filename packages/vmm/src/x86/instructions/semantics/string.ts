@@ -7,7 +7,7 @@
  */
 import { type I32, type I64, type Local, i32, i64 } from '../../../engine/wasm/encoder/values.ts';
 import { Cpu, HandlerResult, SegmentIndex } from '../../../engine/wasm/interpreter/cpu-layout.ts';
-import { Rflag } from '../../../engine/wasm/interpreter/lazy-flags.ts';
+import { Rflag } from '../../../engine/wasm/emit/lazy-flags.ts';
 import { type Semantic, type Semantics, type Width } from './context.ts';
 
 const Rax = 0;

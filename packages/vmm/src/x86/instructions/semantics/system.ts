@@ -9,7 +9,7 @@ import {
   SegmentIndex,
   segmentOffset,
 } from '../../../engine/wasm/interpreter/cpu-layout.ts';
-import { Rflag, composeRflags } from '../../../engine/wasm/interpreter/lazy-flags.ts';
+import { Rflag, composeRflags } from '../../../engine/wasm/emit/lazy-flags.ts';
 import { EferBit, SegmentAttribute } from '../../../engine/wasm/interpreter/mode.ts';
 import { type Semantic, type Semantics, Vector } from './context.ts';
 import { shadowNext } from './move.ts';

@@ -20,7 +20,7 @@ import {
   segmentOffset,
   x87Offset,
 } from '../../../engine/wasm/interpreter/cpu-layout.ts';
-import { LazyFlags } from '../../../engine/wasm/interpreter/lazy-flags.ts';
+import { LazyFlags, flagsInMemory } from '../../../engine/wasm/emit/lazy-flags.ts';
 import type { Operand, Semantics, Width } from './context.ts';
 import { CaseLayout, InitialRax, ResultLayout, type X87Case } from './x87.test.cases.ts';
 import { x87Semantics } from './x87.ts';
@@ -202,7 +202,7 @@ class TestSemantics {
     this.#rare = rare;
     this.#names = names;
     this.form = { mnemonic: one.row.mnemonic, width: one.narrow ? 16 : 32, codeSize: one.codeSize ?? 64, segment: 3 };
-    this.flags = new LazyFlags(f, this.cpu);
+    this.flags = new LazyFlags(f, flagsInMemory(f, this.cpu));
     this.operands = one.row.operands.map(({ notation, memorySize }) => {
       if (notation === 'AX') return accumulator(f, this.cpu);
       if (notation.startsWith('ST'))

@@ -5,7 +5,7 @@ import { Random } from '../../../testing/random.ts';
 import type { FunctionBuilder } from '../encoder/function-builder.ts';
 import { ModuleBuilder } from '../encoder/module-builder.ts';
 import { type I32, type I64, i32 } from '../encoder/values.ts';
-import { ArithmeticFlags, LazyFlags, Rflag } from './lazy-flags.ts';
+import { ArithmeticFlags, LazyFlags, Rflag, flagsInMemory } from './lazy-flags.ts';
 
 const CpuAt = 0x1000;
 type Width = 8 | 16 | 32 | 64;
@@ -31,7 +31,7 @@ function exportsOf(set: (flags: LazyFlags, f: FunctionBuilder, a: I64, b: I64) =
   module.export(
     'run',
     module.function('run', ['i64', 'i64'], ['i32'], (f) => {
-      const flags = new LazyFlags(f, cpu(f));
+      const flags = new LazyFlags(f, flagsInMemory(f, cpu(f)));
       set(flags, f, f.param('i64', 0), f.param('i64', 1));
       answer(f, flags);
     }),
@@ -39,7 +39,7 @@ function exportsOf(set: (flags: LazyFlags, f: FunctionBuilder, a: I64, b: I64) =
   module.export(
     'load',
     module.function('load', ['i32'], ['i32'], (f) => {
-      const flags = new LazyFlags(f, cpu(f));
+      const flags = new LazyFlags(f, flagsInMemory(f, cpu(f)));
       flags.load(f.param('i32', 0));
       answer(f, flags);
     }),

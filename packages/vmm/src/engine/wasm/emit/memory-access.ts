@@ -4,7 +4,7 @@ import { type I32, type I64, type Local, type V128, i32 } from '../encoder/value
 import type { Width } from '../../../x86/instructions/semantics/context.ts';
 import { Access } from '../softmmu/access.ts';
 import { type MmuFunctions, tlbIndex } from '../softmmu/mmu.ts';
-import { Cpu, TlbEntry, TlbTableSize } from './cpu-layout.ts';
+import { Cpu, TlbEntry, TlbTableSize } from '../interpreter/cpu-layout.ts';
 
 /** What emitting a memory access needs from its surroundings. */
 export interface AccessContext {

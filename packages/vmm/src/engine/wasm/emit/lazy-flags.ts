@@ -9,9 +9,9 @@
  * All words hold values sign-extended from the operand width, which keeps unsigned order.
  */
 import type { FunctionBuilder } from '../encoder/function-builder.ts';
-import { type I32, type I64, type Local, i32, i64 } from '../encoder/values.ts';
+import { type I32, type I64, type I64Like, type Local, i32, i64 } from '../encoder/values.ts';
 import type { FlagsWriter } from '../../../x86/instructions/semantics/context.ts';
-import { Cpu } from './cpu-layout.ts';
+import { Cpu } from '../interpreter/cpu-layout.ts';
 
 /** RFLAGS bits (SDM Vol. 1 "EFLAGS Register"). */
 export const Rflag = {
@@ -36,42 +36,56 @@ export const Rflag = {
 } as const;
 export const ArithmeticFlags = 0x8d5;
 
+/** The five words, by the offsets of their fields in the state block. */
+export const FlagWords = [Cpu.CcResult, Cpu.CcA, Cpu.CcB, Cpu.CcOverflow, Cpu.CcAdjust] as const;
+export type FlagWord = (typeof FlagWords)[number];
+
+/** Where the five words are while code runs: in the state block, or in locals of a function. */
+export interface FlagStorage {
+  get(word: FlagWord): I64;
+  set(word: FlagWord, value: I64Like): void;
+}
+
+/** The words in the state block of the vCPU. */
+export function flagsInMemory(f: FunctionBuilder, cpu: I32): FlagStorage {
+  return { get: (word) => cpu.load64(word), set: (word, value) => f.store64(cpu, word, value) };
+}
+
 export class LazyFlags implements FlagsWriter {
   readonly #f: FunctionBuilder;
-  readonly #cpu: I32;
+  readonly #words: FlagStorage;
 
-  constructor(f: FunctionBuilder, cpu: I32) {
+  constructor(f: FunctionBuilder, storage: FlagStorage) {
     this.#f = f;
-    this.#cpu = cpu;
+    this.#words = storage;
   }
 
   add(a: I64, b: I64, r: I64): void {
     const { a: x, b: y, r: z } = this.#named(a, b, r);
-    this.#words(z, z, x, x.xor(z).and(y.xor(z)), x.xor(y).xor(z).and(16));
+    this.#setAll(z, z, x, x.xor(z).and(y.xor(z)), x.xor(y).xor(z).and(16));
   }
 
   sub(a: I64, b: I64, r: I64): void {
     const { a: x, b: y, r: z } = this.#named(a, b, r);
-    this.#words(z, x, y, x.xor(y).and(x.xor(z)), x.xor(y).xor(z).and(16));
+    this.#setAll(z, x, y, x.xor(y).and(x.xor(z)), x.xor(y).xor(z).and(16));
   }
 
   logic(r: I64): void {
-    this.#words(r, i64(0), i64(0), i64(0), i64(0));
+    this.#setAll(r, i64(0), i64(0), i64(0), i64(0));
   }
 
   assign(change: { result?: I64; carry?: I32; overflow?: I32; adjust?: I32 }): void {
-    const f = this.#f;
     if (change.carry) {
-      f.store64(this.#cpu, Cpu.CcB, change.carry.toI64u());
-      f.store64(this.#cpu, Cpu.CcA, 0);
+      this.#words.set(Cpu.CcB, change.carry.toI64u());
+      this.#words.set(Cpu.CcA, 0);
     }
-    if (change.overflow) f.store64(this.#cpu, Cpu.CcOverflow, change.overflow.toI64u().shl(63));
+    if (change.overflow) this.#words.set(Cpu.CcOverflow, change.overflow.toI64u().shl(63));
     if (change.result) {
-      f.store64(this.#cpu, Cpu.CcResult, change.result);
-      f.store64(this.#cpu, Cpu.CcAdjust, change.adjust ? change.adjust.toI64u().shl(4) : 0);
+      this.#words.set(Cpu.CcResult, change.result);
+      this.#words.set(Cpu.CcAdjust, change.adjust ? change.adjust.toI64u().shl(4) : 0);
     } else if (change.adjust) {
-      const others = this.#cpu.load64(Cpu.CcAdjust).and(~16n);
-      f.store64(this.#cpu, Cpu.CcAdjust, others.or(change.adjust.toI64u().shl(4)));
+      const others = this.#words.get(Cpu.CcAdjust).and(~16n);
+      this.#words.set(Cpu.CcAdjust, others.or(change.adjust.toI64u().shl(4)));
     }
   }
 
@@ -82,16 +96,16 @@ export class LazyFlags implements FlagsWriter {
     const zero = f.let(bit(Rflag.Zero));
     // A result of 0 has even parity, one of 1 has odd parity
     const parityInverted = zero.eq(bit(Rflag.Parity)).eqz();
-    f.store64(this.#cpu, Cpu.CcResult, zero.eqz().toI64u());
-    f.store64(this.#cpu, Cpu.CcA, 0);
-    f.store64(this.#cpu, Cpu.CcB, image.and(Rflag.Carry).toI64u());
-    f.store64(this.#cpu, Cpu.CcOverflow, bit(Rflag.Overflow).toI64u().shl(63));
+    this.#words.set(Cpu.CcResult, zero.eqz().toI64u());
+    this.#words.set(Cpu.CcA, 0);
+    this.#words.set(Cpu.CcB, image.and(Rflag.Carry).toI64u());
+    this.#words.set(Cpu.CcOverflow, bit(Rflag.Overflow).toI64u().shl(63));
     const adjust = image.and(Rflag.Adjust).toI64u();
-    f.store64(this.#cpu, Cpu.CcAdjust, adjust.or(parityInverted.toI64u().shl(8)).or(bit(Rflag.Sign).toI64u().shl(63)));
+    this.#words.set(Cpu.CcAdjust, adjust.or(parityInverted.toI64u().shl(8)).or(bit(Rflag.Sign).toI64u().shl(63)));
   }
 
   image(): Local<I32> {
-    const adjust = this.#f.let(this.#cpu.load64(Cpu.CcAdjust));
+    const adjust = this.#f.let(this.#words.get(Cpu.CcAdjust));
     return this.#f.let(
       this.carry()
         .or(this.parity().shl(2))
@@ -103,29 +117,29 @@ export class LazyFlags implements FlagsWriter {
   }
 
   carry(): I32 {
-    return this.#cpu.load64(Cpu.CcA).ltU(this.#cpu.load64(Cpu.CcB));
+    return this.#words.get(Cpu.CcA).ltU(this.#words.get(Cpu.CcB));
   }
 
   zero(): I32 {
-    return this.#cpu.load64(Cpu.CcResult).eqz();
+    return this.#words.get(Cpu.CcResult).eqz();
   }
 
   sign(): I32 {
-    return this.#cpu.load64(Cpu.CcResult).xor(this.#cpu.load64(Cpu.CcAdjust)).ltS(0);
+    return this.#words.get(Cpu.CcResult).xor(this.#words.get(Cpu.CcAdjust)).ltS(0);
   }
 
   overflow(): I32 {
-    return this.#cpu.load64(Cpu.CcOverflow).ltS(0);
+    return this.#words.get(Cpu.CcOverflow).ltS(0);
   }
 
   parity(): I32 {
-    const low = this.#cpu.load8u(Cpu.CcResult).or(this.#cpu.load32(Cpu.CcAdjust).and(0x100));
+    const low = this.#words.get(Cpu.CcResult).and(0xff).or(this.#words.get(Cpu.CcAdjust).and(0x100)).toI32();
     return low.popcnt().and(1).eqz();
   }
 
   condition(code: number): I32 {
     const less = (): I32 =>
-      this.#cpu.load64(Cpu.CcResult).xor(this.#cpu.load64(Cpu.CcAdjust)).xor(this.#cpu.load64(Cpu.CcOverflow)).ltS(0);
+      this.#words.get(Cpu.CcResult).xor(this.#words.get(Cpu.CcAdjust)).xor(this.#words.get(Cpu.CcOverflow)).ltS(0);
     const test = [
       () => this.overflow(),
       () => this.carry(),
@@ -145,13 +159,12 @@ export class LazyFlags implements FlagsWriter {
   }
 
   /** Operands narrower than 64 bits come sign-extended, so bit 63 is their sign bit. */
-  #words(result: I64, a: I64, b: I64, overflow: I64, adjust: I64): void {
-    const f = this.#f;
-    f.store64(this.#cpu, Cpu.CcResult, result);
-    f.store64(this.#cpu, Cpu.CcA, a);
-    f.store64(this.#cpu, Cpu.CcB, b);
-    f.store64(this.#cpu, Cpu.CcOverflow, overflow);
-    f.store64(this.#cpu, Cpu.CcAdjust, adjust);
+  #setAll(result: I64, a: I64, b: I64, overflow: I64, adjust: I64): void {
+    this.#words.set(Cpu.CcResult, result);
+    this.#words.set(Cpu.CcA, a);
+    this.#words.set(Cpu.CcB, b);
+    this.#words.set(Cpu.CcOverflow, overflow);
+    this.#words.set(Cpu.CcAdjust, adjust);
   }
 }
 
