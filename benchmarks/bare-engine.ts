@@ -3,6 +3,8 @@
 import { WasmEngine } from '@lodger/vmm/engine/wasm/engine.js';
 // eslint-disable-next-line no-restricted-imports -- the same
 import type { WasmEngineVm } from '@lodger/vmm/engine/wasm/engine.js';
+// eslint-disable-next-line no-restricted-imports -- the same
+import { compileHere } from '@lodger/vmm/engine/wasm/translator/region-compiler.js';
 import { Machine } from '@lodger/vmm/machine/machine.js';
 import type { MachineBoot } from '@lodger/vmm/machine/machine.js';
 import { createByteRing } from '#lodger/threads/byte-ring.js';
@@ -12,8 +14,10 @@ import { hostClock } from '#lodger/threads/host-clock.js';
 const clock = hostClock();
 
 /** A VM with one processor, compiled as users get it. */
-export function createBareVm(memorySize: number, countExecutions = false): WasmEngineVm {
-  return new WasmEngine({ compileCore: compileOptimized, countExecutions }).createVm({ memorySize, vcpus: 1, clock });
+export function createBareVm(memorySize: number, countExecutions = false, translate = false): WasmEngineVm {
+  const translator = translate ? { createCompiler: compileHere } : undefined;
+  const options = { compileCore: compileOptimized, countExecutions, ...(translator && { translator }) };
+  return new WasmEngine(options).createVm({ memorySize, vcpus: 1, clock });
 }
 
 /** Boots a machine and runs it to its end in this thread; `onLine` gets what the guest prints. Returns why it ended. */

@@ -76,11 +76,13 @@ function withSse(state: VcpuState): VcpuState {
   return { ...state, sregs: { ...state.sregs, cr4: state.sregs.cr4 | Cr4OsFxsr } };
 }
 
+const translate = process.argv.includes('--translate');
+
 /** Millions of instructions a second. */
 function measure(loop: Loop): number {
   const assembler = new Assembler({ origin: Layout.Code, bits: 64 });
   loop(assembler);
-  const vm = createBareVm(Layout.Memory);
+  const vm = createBareVm(Layout.Memory, false, translate);
   const { memory } = vm;
   memory.write(gpa(Layout.Code), assembler.finish());
   memory.writeU64(gpa(Layout.PageTables), BigInt(Layout.PageTables + 0x1000) | PageFlag.PresentWritable);
@@ -105,7 +107,7 @@ function measure(loop: Loop): number {
   return best;
 }
 
-const wanted = process.argv.slice(2);
+const wanted = process.argv.slice(2).filter((word) => word !== '--translate');
 const chosen = Object.entries(Loops).filter(([name]) => wanted.length === 0 || wanted.includes(name));
 const rows = chosen.map(([name, loop]) => [name, measure(loop).toFixed(0)]);
 process.stdout.write(`${table([['loop', 'million instructions/s'], ...rows]).join('\n')}\n`);

@@ -10,6 +10,7 @@ import type { Clock } from '../../time/clock.ts';
 import { HeapTimerQueue } from '../../time/timer-queue.ts';
 import { TscRate } from '../../time/tsc-rate.ts';
 import type { CpuChoice } from '../../x86/cpu-models.ts';
+import type { CpuFeature } from '../../x86/instructions/table/notation.ts';
 import { createDecoder } from '../../x86/decode/decoder.ts';
 import type { Engine, EngineVm, EngineVmConfig, MemorySlot, Vcpu } from '../engine.ts';
 import type { VcpuState, VmState } from '../state.ts';
@@ -37,6 +38,8 @@ import {
   type VmLayout,
   vmLayout,
 } from './softmmu/vm-layout.ts';
+import type { CreateCompiler } from './translator/region-compiler.ts';
+import { Translator, type TranslatorStatistics } from './translator/translator.ts';
 import { WasmVcpu } from './wasm-vcpu.ts';
 
 /** How the host's runtime compiles the core: eagerly and with the optimizing tier, where it can be told. */
@@ -48,10 +51,23 @@ export interface WasmEngineOptions {
   readonly slackSize?: number;
   /** Bytes of shared memory for each vCPU's decoded blocks: when they are full, all are dropped. */
   readonly arenaSize?: number;
+  /** Translates hot code; without, all is interpreted. */
+  readonly translator?: TranslatorOptions;
   /** Counts executions by handler (slower): for benchmarks. Read with {@link WasmEngineVm.executionCounts}. */
   readonly countExecutions?: boolean;
 }
 
+export interface TranslatorOptions {
+  /** Where regions are compiled. */
+  readonly createCompiler: CreateCompiler;
+  /** Samples of a block (of one a slice) before it is translated; 0 translates every block when it is first met. */
+  readonly threshold?: number;
+  /** Ask the runtime for its optimizing tier at once. */
+  readonly optimized?: boolean;
+}
+
+/** A slice is some 30 µs of interpreting: this is about the time that compiling a region takes. */
+const DefaultThreshold = 8;
 const CounterBytes = 0x3000;
 const PageSize = 4096;
 /** What a guest's slice is charged for decoding a block, and for dropping a page's blocks, in instructions. */
@@ -91,6 +107,8 @@ export interface EngineStatistics {
   readonly flushes: number;
   /** Different forms of instructions that were met. */
   readonly forms: number;
+  /** Undefined without translator. */
+  readonly translator: TranslatorStatistics | undefined;
 }
 
 export class WasmEngineVm implements EngineVm {
@@ -110,6 +128,7 @@ export class WasmEngineVm implements EngineVm {
   readonly #vcpus: (WasmVcpu | undefined)[] = [];
   readonly #cpus: RareCpu[] = [];
   readonly #lowering: Lowering;
+  readonly #translator: Translator | undefined;
   readonly #model: CpuModel;
   readonly #ranges: RamRange[];
   readonly #slots = new Map<number, MemorySlot & { host: number }>();
@@ -197,6 +216,7 @@ export class WasmEngineVm implements EngineVm {
       decoder,
     });
     this.#lowering.onCodePage = (page) => this.caches.protectPage(page);
+    if (options.translator) this.#translator = this.#createTranslator(options.translator, memory, decoderFeatures, rare);
     this.layout.cpuBlocks.forEach((at, id) => {
       const cpu = new RareCpu(this.#view, at, this.core);
       cpu.flushTlb = (includeGlobal) => this.caches.flushTlb(at, includeGlobal);
@@ -204,6 +224,27 @@ export class WasmEngineVm implements EngineVm {
       this.#view.setUint32(at + Cpu.BlockHash, this.layout.blockHash[id]!, true);
       this.caches.flushTlb(at, true);
     });
+  }
+
+  #createTranslator(
+    { createCompiler, threshold = DefaultThreshold, optimized = true }: TranslatorOptions,
+    memory: WebAssembly.Memory,
+    features: ReadonlySet<CpuFeature>,
+    rare: { readonly names: readonly string[]; readonly call: (cpu: number, record: number, index: number) => number },
+  ): Translator {
+    const compiler = createCompiler({
+      buffer: this.buffer,
+      wasmPages: this.layout.wasmPages,
+      rareNames: rare.names,
+      data: { start: VmBlock + VmField.TranslatorData, end: VmBlock + VmBlockSize },
+      features: [...features],
+      optimized,
+    });
+    const { layout, core, handlers, caches } = this;
+    const lowering = this.#lowering;
+    const translator = new Translator({ layout, memory, core, handlers, caches, lowering, rare: rare.call, compiler, threshold });
+    caches.onDrop = (page) => translator.dropPage(page);
+    return translator;
   }
 
   /** What other threads need. */
@@ -234,6 +275,7 @@ export class WasmEngineVm implements EngineVm {
       droppedBlocks: this.caches.droppedBlocks,
       flushes: this.caches.flushes,
       forms: this.handlers.numbers.size,
+      translator: this.#translator?.statistics,
     };
   }
 
@@ -255,6 +297,8 @@ export class WasmEngineVm implements EngineVm {
       dropStale: () => this.caches.dropStale(),
       flushTranslations: (cpu) => this.caches.flushTlb(cpu, true),
       beforeRun: (vcpu) => this.#model.beforeRun(vcpu),
+      beforeSlice: () => this.#translator?.poll(),
+      sample: (vcpu, block) => this.#translator?.sample(vcpu, block) ?? false,
       afterRun: (vcpu, wantsMore) => this.#model.afterRun(vcpu, wantsMore),
     });
     this.#vcpus[id] = vcpu;
@@ -278,6 +322,7 @@ export class WasmEngineVm implements EngineVm {
     const slots = [...this.#slots.values()];
     this.memory.setSlots(slots.map(({ start, size, host }) => ({ start, length: size, host })));
     for (const cpu of this.layout.cpuBlocks) this.caches.flushTlb(cpu, true);
+    this.#translator?.dropAll();
     this.#dropAllCode();
   }
 
@@ -349,6 +394,7 @@ export class WasmEngineVm implements EngineVm {
     const names = Object.keys(instructions);
     const list = Object.values(instructions);
     return {
+      names,
       index: (name: string): number => {
         const index = names.indexOf(name);
         if (index < 0) throw new Error(`no rare instruction '${name}'`);
@@ -381,7 +427,10 @@ export class WasmEngineVm implements EngineVm {
       this.#dropAllCode();
       block = this.#lowering.lower(request);
     }
-    if (typeof block === 'number') return block;
+    if (typeof block === 'number') {
+      this.#translator?.onBlock(vcpu, block, (host - this.layout.ram) >>> 12);
+      return block;
+    }
     if (typeof block === 'object') cpu.raise(block.vector);
     return 0;
   }
@@ -407,13 +456,16 @@ export class WasmEngineVm implements EngineVm {
   #dropAllCode(): void {
     this.caches.dropAll();
     this.layout.cpuBlocks.forEach((_, vcpu) => this.#lowering.reset(vcpu));
+    this.#translator?.onFlush();
   }
 
-  #codeWritten(at: number, host: number, size: number): void {
+  #codeWritten(at: number, host: number, size: number): number {
     this.#charge(at, DropCost);
     const first = (host - this.layout.ram) >>> 12;
     const last = (host + size - 1 - this.layout.ram) >>> 12;
-    for (let page = first; page <= last; page++) this.caches.dropCode(page);
+    let dropped = 0;
+    for (let page = first; page <= last; page++) if (this.caches.dropCode(page)) dropped = 1;
+    return dropped;
   }
 
   #constant(name: string, bytes: () => Uint8Array): number {
@@ -422,7 +474,7 @@ export class WasmEngineVm implements EngineVm {
     const content = bytes();
     const at = this.#dataNext;
     this.#dataNext += Math.ceil(content.length / 16) * 16;
-    if (this.#dataNext > VmBlock + VmBlockSize) throw new Error(`constant data of instructions is full at '${name}'`);
+    if (this.#dataNext > VmBlock + VmField.TranslatorData) throw new Error(`constant data of instructions is full at '${name}'`);
     new Uint8Array(this.buffer).set(content, at);
     this.#data.set(name, at);
     return at;

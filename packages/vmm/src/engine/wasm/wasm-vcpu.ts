@@ -19,8 +19,12 @@ import { ModeKey } from './softmmu/block-header.ts';
 import { initState, loadState, saveShadow, saveState } from './vcpu-state.ts';
 import type { ForeignState, VcpuParts } from './vcpu-state.ts';
 
-/** Instructions of one `run()` before it comes back: about 0.1 ms. */
+/**
+ * Instructions of one `run()` before it comes back: about 0.1 ms. Translated code does some ten times as many in that time,
+ * so slices that end in it grow.
+ */
 const SliceInstructions = 10_000;
+const LongestSlice = 160_000;
 /** What an exit that is answered here, or a single step, counts as: a guest that polls must not keep the thread. */
 const RoundTripInstructions = 100;
 const NmiVector = 2;
@@ -48,6 +52,10 @@ export interface VcpuHost {
   /** Drops code that other threads wrote to. */
   dropStale(): void;
   flushTranslations(cpu: number): void;
+  /** Takes translated code that has been compiled meanwhile. */
+  beforeSlice(): void;
+  /** A slice ended before a block. Answers whether it is translated. */
+  sample(vcpu: number, block: number): boolean;
   /** Writes steal time and the like before the guest goes on. */
   beforeRun(id: number): void;
   /** `wantsMore`: the vCPU is runnable, so that time until its next run is stolen from it. */
@@ -73,6 +81,7 @@ export class WasmVcpu implements Vcpu {
   #quota = 0;
   /** Events of a loaded state of which one was about to be delivered. */
   #injected: VcpuState['events'] | undefined;
+  #slice = SliceInstructions;
   readonly #foreign: ForeignState = { msrs: [], xsave: undefined };
   readonly #exits = createExits();
 
@@ -112,7 +121,7 @@ export class WasmVcpu implements Vcpu {
     this.#startUp();
     if (this.#mpState === 'uninitialized' || this.#mpState === 'init-received') return this.#exits.halt;
     this.#host.beforeRun(this.id);
-    this.#quota = SliceInstructions;
+    this.#quota = this.#slice;
     const exit = this.#runUntilExit();
     this.#host.afterRun(this.id, this.#mpState === 'runnable');
     return exit;
@@ -276,7 +285,15 @@ export class WasmVcpu implements Vcpu {
     cpu.setU32(Cpu.Shadow, 0);
     const budget = this.#host.attentionWanted() ? 1 : this.#quota;
     cpu.setU32(Cpu.Budget, budget);
-    return this.#host.core.run(cpu.at, budget) as LoopExit;
+    cpu.setU32(Cpu.SampledBlock, 0);
+    this.#host.beforeSlice();
+    const exit = this.#host.core.run(cpu.at, budget) as LoopExit;
+    const block = cpu.u32(Cpu.SampledBlock);
+    if (block !== 0) {
+      const translated = this.#host.sample(this.id, block);
+      this.#slice = translated ? Math.min(this.#slice * 2, LongestSlice) : SliceInstructions;
+    }
+    return exit;
   }
 
   /** One instruction, then the single-step trap if TF was set before it. */

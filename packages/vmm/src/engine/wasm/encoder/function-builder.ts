@@ -57,6 +57,22 @@ export class FunctionBuilder {
     this.results = results;
   }
 
+  /** Of structured control flow around what is emitted next. */
+  get depth(): number {
+    return this.#depth;
+  }
+
+  /** Puts what `body` emits before everything emitted so far: outside of all blocks. */
+  prepend(body: () => void): void {
+    if (this.#depth !== 0) throw new Error('nothing can be put before an open block');
+    const code = this.code.splice(0);
+    const hints = this.hints.splice(0);
+    body();
+    const shift = this.code.length;
+    this.emit(code);
+    this.hints.push(...hints.map(({ offset, likely }) => ({ offset: offset + shift, likely })));
+  }
+
   param<T extends ValueType>(type: T, index: number): Local<ValueOfType[T]> {
     if (this.params[index] !== type) throw new Error(`parameter ${index} is not ${type}`);
     return localGet(type, index) as Local<ValueOfType[T]>;

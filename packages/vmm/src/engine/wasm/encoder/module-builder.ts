@@ -3,6 +3,12 @@ import { type FinishedBody, FunctionBuilder, type FunctionRef } from './function
 import { unsigned } from './leb128.ts';
 import { type ValueType, valueTypeByte } from './values.ts';
 
+/**
+ * A function's byte of the "compilationHints" section (WebAssembly compilation hints proposal, as V8 reads it): eager
+ * strategy, optimizing tier as baseline and top tier.
+ */
+const OptimizedEagerly = 2 | (2 << 2) | (2 << 4);
+
 interface MemoryImport {
   readonly module: string;
   readonly name: string;
@@ -19,6 +25,7 @@ export class ModuleBuilder {
   #memory: MemoryImport | undefined;
   #table: { module: string; name: string; minimum: number } | undefined;
   #elements: FunctionRef[] = [];
+  #optimized = false;
 
   /** Imports the shared memory (sizes in 64 KiB pages). */
   importMemory(module: string, name: string, initialPages: number, maximumPages: number): void {
@@ -46,6 +53,11 @@ export class ModuleBuilder {
     this.#elements = [...functions];
   }
 
+  /** Asks for all functions to be compiled at once with the best tier, where the runtime takes hints. */
+  compileOptimized(): void {
+    this.#optimized = true;
+  }
+
   declare(name: string, params: readonly ValueType[], results: readonly ValueType[]): FunctionRef {
     const ref = { name, index: this.#imports.length + this.#functions.length, params, results };
     this.#functions.push({ ref, typeIndex: this.typeIndex(params, results), body: undefined });
@@ -68,6 +80,13 @@ export class ModuleBuilder {
   ): FunctionRef {
     const ref = this.declare(name, params, results);
     this.define(ref, build);
+    return ref;
+  }
+
+  /** Adds a function whose body was built by itself: imports may be declared while that is done. */
+  adopt(name: string, f: FunctionBuilder): FunctionRef {
+    const ref = this.declare(name, f.params, f.results);
+    this.#functions.at(-1)!.body = f.finish();
     return ref;
   }
 
@@ -101,6 +120,7 @@ export class ModuleBuilder {
       const indices = vector(this.#elements.map((ref) => unsigned(ref.index)));
       out.push(section(9, [1, 0x00, 0x41, 0x00, 0x0b, ...indices]));
     }
+    if (this.#optimized) out.push(section(0, [...text('compilationHints'), ...vector(this.#functions.map(() => [OptimizedEagerly]))]));
     const hinted = this.#functions.filter((entry) => entry.body && entry.body.hints.length > 0);
     if (hinted.length > 0)
       out.push(section(0, [...text('metadata.code.branch_hint'), ...vector(hinted.map(branchHints))]));

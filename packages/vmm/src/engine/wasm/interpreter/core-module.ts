@@ -27,6 +27,8 @@ import { HandlerParams, HandlerResults } from './handler-functions.ts';
 import { Rflag } from '../emit/lazy-flags.ts';
 import { defineSegmented, defineUpdateMode } from './mode.ts';
 import type { CoreFunctions } from '../emit/base-semantics.ts';
+import { helperRegistry } from '../emit/core-imports.ts';
+import { RegionParams, RegionResults } from '../translator/region-signature.ts';
 import { type HandlerSite, RecordSemantics } from './record-semantics.ts';
 import { Record } from './record.ts';
 
@@ -67,8 +69,8 @@ export interface CoreExports {
 
 /** Functions that the core imports from JavaScript under module name `env`. */
 export interface CoreImports {
-  /** Drops translated code on written lines. */
-  codeWritten(cpu: number, host: number, size: number): void;
+  /** Drops decoded and translated code on written lines. Answers 1 when translated code that may be running was dropped. */
+  codeWritten(cpu: number, host: number, size: number): number;
   rare(cpu: number, record: number, index: number): number;
   /** Decodes the block at Cpu.Rip whose first byte is at `host`; 0 with a fault recorded. Cpu.SlowPhysical is its physical address. */
   decode(cpu: number, host: number): number;
@@ -90,9 +92,11 @@ export const FixedHandler = {
   Entry: 2,
   /** Interrupt shadow ends here: leave when an interrupt waits. */
   ShadowEnd: 3,
+  /** Translated code takes the block's place. */
+  Translated: 4,
 } as const;
 
-const FixedNames = ['resync', 'end', 'entry', 'shadow-end'];
+const FixedNames = ['resync', 'end', 'entry', 'shadow-end', 'translated'];
 
 export function buildCore(
   layout: VmLayout,
@@ -105,7 +109,7 @@ export function buildCore(
   module.importMemory('env', 'memory', layout.wasmPages, layout.wasmPages);
   module.importTable('env', 'handlers', 1);
   const imports = {
-    codeWritten: module.importFunction('env', 'codeWritten', ['i32', 'i32', 'i32'], []),
+    codeWritten: module.importFunction('env', 'codeWritten', ['i32', 'i32', 'i32'], ['i32']),
     rare: module.importFunction('env', 'rare', ['i32', 'i32', 'i32'], ['i32']),
     decode: module.importFunction('env', 'decode', ['i32', 'i32'], ['i32']),
     legacyEvent: module.importFunction('env', 'legacyEvent', ['i32', 'i32', 'i32'], ['i32']),
@@ -128,20 +132,6 @@ export function buildCore(
   const exported = { run, updateMode, segmented, ...events, ...mmu };
   for (const [name, ref] of Object.entries(exported)) module.export(name, ref);
   return { bytes: module.finish(), inlineCount: FixedNames.length + inline.length };
-}
-
-/** Helper functions by name: declared and defined at first use. */
-export function helperRegistry(module: ModuleBuilder): CoreFunctions['helper'] {
-  const known = new Map<string, FunctionRef>();
-  return (name, params, results, build) => {
-    let ref = known.get(name);
-    if (!ref) {
-      ref = module.declare(name, params, results);
-      known.set(name, ref);
-      module.define(ref, build);
-    }
-    return ref;
-  };
 }
 
 /** Bucket of a physical address and key in the block hash: byte offset of its head. */
@@ -275,6 +265,7 @@ interface Loop {
 /** `run(cpu, budget) -> LoopExit`: interprets from Cpu.Rip. */
 function defineRun(module: ModuleBuilder, run: FunctionRef, parts: RunParts): void {
   const handlerType = module.typeIndex(HandlerParams, HandlerResults);
+  const regionType = module.typeIndex(RegionParams, RegionResults);
   module.define(run, (f) => {
     const cpu = f.param('i32', 0);
     const left = f.param('i32', 1);
@@ -303,7 +294,7 @@ function defineRun(module: ModuleBuilder, run: FunctionRef, parts: RunParts): vo
               if (remaining > 0) nest(remaining - 1);
               else f.brTable(loop.pc.load16u(Record.Handler), labels.slice(0, count), labels[count]!);
             });
-            if (remaining < count) emitInline(loop, parts, remaining, dispatch, leave, jump);
+            if (remaining < count) emitInline(loop, parts, remaining, dispatch, leave, jump, regionType);
           };
           nest(count);
           callHandler(loop, handlerType, count, dispatch, leave);
@@ -316,11 +307,19 @@ function defineRun(module: ModuleBuilder, run: FunctionRef, parts: RunParts): vo
   });
 }
 
-function emitInline(loop: Loop, parts: RunParts, handler: number, dispatch: Label, leave: Label, jump: Label): void {
+function emitInline(
+  loop: Loop,
+  parts: RunParts,
+  handler: number,
+  dispatch: Label,
+  leave: Label,
+  jump: Label,
+  regionType: number,
+): void {
   const { f, pc } = loop;
   const site = loopSite(loop, dispatch, leave, jump);
   f.scope(() => {
-    if (handler < FixedNames.length) emitFixed(loop, handler, site, dispatch);
+    if (handler < FixedNames.length) emitFixed(loop, handler, site, dispatch, { leave, jump, regionType });
     else {
       parts.inline[handler - FixedNames.length]!.emit(site, parts.core);
       f.set(pc, pc.add(32));
@@ -366,6 +365,7 @@ function loopSite(loop: Loop, dispatch: Label, leave: Label, jump: Label): Handl
 function leaveForBudget(loop: Loop): void {
   const { f, cpu } = loop;
   f.store64(cpu, Cpu.Rip, ripAt(loop, loop.pc.load16u(Record.Offset)));
+  f.store32(cpu, Cpu.SampledBlock, loop.pc);
   returnCounted(loop, i32(LoopExit.Budget));
 }
 
@@ -383,7 +383,7 @@ function returnCounted(loop: Loop, exit: I32): void {
   f.return(exit);
 }
 
-function emitFixed(loop: Loop, handler: number, site: HandlerSite, dispatch: Label): void {
+function emitFixed(loop: Loop, handler: number, site: HandlerSite, dispatch: Label, out: WaysOut): void {
   const { f, cpu, pc } = loop;
   switch (handler) {
     case FixedHandler.Resync:
@@ -398,6 +398,9 @@ function emitFixed(loop: Loop, handler: number, site: HandlerSite, dispatch: Lab
     case FixedHandler.Entry:
       site.leave(i32(HandlerResult.Resync));
       return;
+    case FixedHandler.Translated:
+      enterRegion(loop, out);
+      return;
     default:
       f.store32(cpu, Cpu.Shadow, 0);
       f.if(interruptWaits(cpu), () => {
@@ -407,6 +410,28 @@ function emitFixed(loop: Loop, handler: number, site: HandlerSite, dispatch: Lab
       f.set(pc, pc.add(32));
       f.br(dispatch);
   }
+}
+
+/** Where the loop goes on after a handler. */
+interface WaysOut {
+  readonly leave: Label;
+  readonly jump: Label;
+  readonly regionType: number;
+}
+
+/** Calls the translated code that takes the block's place, and goes on where it was left. */
+function enterRegion(loop: Loop, { leave, jump, regionType }: WaysOut): void {
+  const { f, cpu, pc, left, status, target } = loop;
+  const header = f.let(pc.sub(BlockHeaderSize));
+  const slot = header.load32(BlockHeader.RegionSlot);
+  f.store32(cpu, Cpu.InRegion, 1);
+  f.set(left, f.callIndirect(regionType, slot, cpu, left, header.load32(BlockHeader.RegionEntry)));
+  f.store32(cpu, Cpu.InRegion, 0);
+  f.set(pc, cpu.add(Cpu.ExitRecord));
+  f.set(status, cpu.load32(Cpu.RegionStatus));
+  f.brIf(leave, status, false);
+  f.set(target, cpu.load64(Cpu.Rip));
+  f.br(jump);
 }
 
 /** An interrupt that IF lets in, or an NMI that is not held back. */
@@ -520,6 +545,10 @@ function emitLeave(loop: Loop, parts: RunParts, dispatch: Label): void {
   f.if(status.eq(HandlerResult.Again), () => {
     // Pieces of a repetition take longer than instructions, but do not count as more of them
     shorten(loop, i32(RepetitionCost));
+    f.store64(cpu, Cpu.Rip, ripAt(loop, pc.load16u(Record.Offset)));
+  });
+  f.if(status.eq(HandlerResult.Retry), () => {
+    f.set(left, left.add(1));
     f.store64(cpu, Cpu.Rip, ripAt(loop, pc.load16u(Record.Offset)));
   });
   f.if(status.eq(HandlerResult.ResyncNext), () => f.store64(cpu, Cpu.Rip, ripAt(loop, next)));

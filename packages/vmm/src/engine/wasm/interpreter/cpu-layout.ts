@@ -148,6 +148,14 @@ export const Cpu = {
   RareResult: 0x880,
   /** A record whose handler enters the loop at Cpu.Rip. 32 bytes. */
   EntryRecord: 0x8a0,
+  /** A record whose offset, length and count describe the instruction that translated code was left at. 32 bytes. */
+  ExitRecord: 0x8e0,
+  /** u32: HandlerResult that translated code was left with; 0 for a jump to Cpu.Rip. */
+  RegionStatus: 0x8c8,
+  /** u32: 1 while translated code runs. */
+  InRegion: 0x8cc,
+  /** u32: first record of the block that the interpreter was about to run when its budget was used up, or 0. */
+  SampledBlock: 0x8d0,
   /** u32: data breakpoints (bits 0 to 3) that the running instruction touched. */
   TouchedBreakpoints: 0x8c0,
   /** u32: what decoding and dropping blocks cost since the last lookup, in instructions: taken from the budget. */
@@ -225,6 +233,8 @@ export const HandlerResult = {
   Again: 5,
   /** The instruction is complete and changed what blocks depend on (mode, mapping, interrupt flag): look RIP + length up. */
   ResyncNext: 6,
+  /** Of translated code: nothing was done, the interpreter does this instruction. */
+  Retry: 7,
 } as const;
 
 /** Why the interpreter loop came back to JavaScript. */

@@ -7,28 +7,14 @@ import type { Semantic } from '../../../x86/instructions/semantics/context.ts';
 import { ModuleBuilder } from '../encoder/module-builder.ts';
 import type { FunctionRef } from '../encoder/function-builder.ts';
 import { type I32, i32 } from '../encoder/values.ts';
-import type { MmuFunctions } from '../softmmu/mmu.ts';
 import type { VmLayout } from '../softmmu/vm-layout.ts';
 import { type AddressForm, addressKey, emitAddress } from './address-operations.ts';
-import { type CoreExports, helperRegistry } from './core-module.ts';
+import type { CoreExports } from './core-module.ts';
 import { HandlerResult } from './cpu-layout.ts';
 import type { InstructionForm } from '../emit/form.ts';
 import { HandlerParams, HandlerResults, defineHandler } from './handler-functions.ts';
 import type { CoreFunctions } from '../emit/base-semantics.ts';
-
-/** Signatures of what handler modules import from the core and from JavaScript. */
-const MmuSignatures: { readonly [K in keyof MmuFunctions]: Pick<FunctionRef, 'params' | 'results'> } = {
-  raise: { params: ['i32', 'i32', 'i32'], results: [] },
-  walk: { params: ['i32', 'i64', 'i32'], results: ['i64'] },
-  hostOf: { params: ['i64'], results: ['i32'] },
-  resolve: { params: ['i32', 'i64', 'i32', 'i32'], results: ['i32'] },
-  read: { params: ['i32', 'i64', 'i32', 'i32'], results: ['i64'] },
-  modify: { params: ['i32', 'i64', 'i32', 'i32'], results: ['i64'] },
-  write: { params: ['i32', 'i64', 'i32', 'i32', 'i64'], results: [] },
-  pointer: { params: ['i32', 'i64', 'i32', 'i32'], results: ['i32'] },
-  commit: { params: ['i32', 'i64', 'i32'], results: [] },
-  device: { params: ['i32', 'i32', 'i64', 'i32', 'i64'], results: ['i64'] },
-};
+import { helperRegistry, importCore } from '../emit/core-imports.ts';
 
 export interface HandlerEnvironment extends Pick<CoreFunctions, 'rareIndex' | 'data'> {
   readonly layout: VmLayout;
@@ -48,6 +34,8 @@ export class HandlerTable {
   readonly #core: CoreExports;
   readonly #numbers: Map<string, number>;
   #used = 0;
+  /** Slots of translated code that is gone. */
+  readonly #free: number[] = [];
 
   constructor(environment: HandlerEnvironment, core: CoreExports) {
     this.#environment = environment;
@@ -110,6 +98,24 @@ export class HandlerTable {
     this.#instantiate(definitions);
   }
 
+  /** Gives a function of translated code a table slot. */
+  addFunction(code: unknown): number {
+    const slot = this.#free.pop() ?? this.#nextSlot();
+    this.#environment.table.set(slot, code);
+    return slot;
+  }
+  removeFunction(slot: number): void {
+    this.#environment.table.set(slot, null);
+    this.#free.push(slot);
+  }
+
+  #nextSlot(): number {
+    const { table } = this.#environment;
+    const slot = this.#used++;
+    if (slot >= table.length) table.grow(256);
+    return slot;
+  }
+
   #add(key: string, define: Definition): number {
     this.#instantiate(new Map([[key, define]]));
     return this.#numbers.get(key)!;
@@ -120,33 +126,14 @@ export class HandlerTable {
     const { layout, memory, table, inlineCount, rare } = this.#environment;
     const module = new ModuleBuilder();
     module.importMemory('env', 'memory', layout.wasmPages, layout.wasmPages);
-    const core = importCore(module, this.#environment);
+    const core = importCore(module, this.#environment, helperRegistry(module));
     for (const [key, define] of definitions) module.export(key, define(module, core));
     const imports = { env: { memory, rare }, core: this.#core as unknown as WebAssembly.ModuleImports };
     const instance = new WebAssembly.Instance(new WebAssembly.Module(module.finish()), imports);
     for (const key of definitions.keys()) {
-      const slot = this.#used++;
-      if (slot >= table.length) table.grow(256);
+      const slot = this.#nextSlot();
       table.set(slot, instance.exports[key]);
       this.#numbers.set(key, inlineCount + slot);
     }
   }
-}
-
-function importCore(module: ModuleBuilder, environment: HandlerEnvironment): CoreFunctions {
-  const mmu = Object.fromEntries(
-    Object.entries(MmuSignatures).map(([name, { params, results }]) => [
-      name,
-      module.importFunction('core', name, params, results),
-    ]),
-  ) as unknown as MmuFunctions;
-  return {
-    mmu,
-    rare: module.importFunction('env', 'rare', ['i32', 'i32', 'i32'], ['i32']),
-    segmented: module.importFunction('core', 'segmented', ['i32', 'i32', 'i64', 'i32', 'i32'], ['i64']),
-    updateMode: module.importFunction('core', 'updateMode', ['i32'], []),
-    rareIndex: environment.rareIndex,
-    data: environment.data,
-    helper: helperRegistry(module),
-  };
 }

@@ -92,7 +92,7 @@ export interface InlineHandlers {
 }
 
 /** Numbers of handlers that are not forms (core-module.ts). */
-const FixedCount = 4;
+const FixedCount = 5;
 
 export function inlineHandlers(decoder: Decoder): InlineHandlers {
   const handlers: InlineHandler[] = [];

@@ -86,7 +86,7 @@ export class Lowering {
     const room = BlockHeaderSize + (2 * MaxBlockInstructions + 4) * RecordSize;
     if (header + room > arena.end) return 'arena-full';
     const first = header + BlockHeaderSize;
-    this.#clear(header);
+    this.#clear(header, BlockHeaderSize);
     const emitted = this.#decodeRun(request, first);
     if (typeof emitted !== 'number') return emitted;
     this.#arenaNext[vcpu] = emitted;
@@ -94,10 +94,10 @@ export class Lowering {
     return first;
   }
 
-  /** Zeroes 32 bytes: a header or a record. */
-  #clear(at: number): void {
+  /** Zeroes a record, or `bytes` bytes. */
+  #clear(at: number, bytes = RecordSize): void {
     const words = this.#words;
-    for (let i = at >> 2; i < (at >> 2) + 8; i++) words[i] = 0;
+    for (let i = at >> 2; i < (at + bytes) >> 2; i++) words[i] = 0;
   }
 
   #secondPage = 0;
@@ -353,22 +353,24 @@ export class Lowering {
     view.setUint32(header + BlockHeader.NextInBucket, view.getUint32(bucket, true), true);
     view.setUint32(bucket, first, true);
     const page = (host - layout.ram) >>> 12;
+    view.setUint32(header + BlockHeader.Page, page, true);
     const list = layout.pageBlocks[vcpu]! + page * 4;
     view.setUint32(header + BlockHeader.NextInPage, view.getUint32(list, true), true);
     view.setUint32(list, first, true);
     const last = view.getUint16(first + (records - 1) * RecordSize + Record.Offset, true);
     const lastLength = this.#bytes[first + (records - 1) * RecordSize + Record.Length]! & 15;
     const end = Math.min(last + Math.max(lastLength, 1), 4096);
-    this.#markLines(page, host & 4095, end);
+    this.markLines(page, host & 4095, end);
     if (this.#secondPage) {
       const second = layout.pageBlocks[vcpu]! + (this.#secondPage - 1) * 4;
       view.setUint32(header + BlockHeader.NextInSecondPage, view.getUint32(second, true), true);
       view.setUint32(second, first, true);
-      this.#markLines(this.#secondPage - 1, 0, 16);
+      this.markLines(this.#secondPage - 1, 0, 16);
     }
   }
 
-  #markLines(page: number, start: number, end: number): void {
+  /** Notes that bytes of a RAM page are code: writes to them are seen from now on. */
+  markLines(page: number, start: number, end: number): void {
     const at = this.#target.layout.codeLines + page * 8;
     let low = this.#view.getUint32(at, true);
     let high = this.#view.getUint32(at + 4, true);

@@ -1,5 +1,5 @@
-/** The 32 bytes before a block's first record. A block is a run of decoded instructions that starts at one physical address. */
-export const BlockHeaderSize = 32;
+/** The 64 bytes before a block's first record. A block is a run of decoded instructions that starts at one physical address. */
+export const BlockHeaderSize = 64;
 export const BlockHeader = {
   /** i64: physical address of the first instruction */
   Physical: 0,
@@ -15,6 +15,12 @@ export const BlockHeader = {
   SecondPage: 24,
   /** u32: for a straddling block, next block in the second page's list */
   NextInSecondPage: 28,
+  /** u32: RAM page index of the first byte */
+  Page: 32,
+  /** u32: where translated code takes the block's place: its first record's own handler, the table slot, the entry's number */
+  OwnHandler: 36,
+  RegionSlot: 40,
+  RegionEntry: 44,
 } as const;
 
 /** Mode keys: what decoding and block lookup depend on. */

@@ -44,7 +44,7 @@ export interface MmuFunctions {
 }
 
 export interface MmuImports {
-  /** (cpu, hostAddress, size): JavaScript drops translated code on the written lines */
+  /** (cpu, hostAddress, size) -> whether translated code was dropped: JavaScript drops code on the written lines */
   readonly codeWritten: FunctionRef;
 }
 
@@ -138,7 +138,14 @@ function defineResolve(module: ModuleBuilder, mmu: MmuFunctions, layout: VmLayou
           const touched = i64(-1)
             .shl(first)
             .and(i64(-1).shrU(i64(63).sub(last)));
-          f.if(lines.and(touched).eqz().eqz(), () => f.call(imports.codeWritten, cpu, host, size));
+          f.if(lines.and(touched).eqz().eqz(), () => {
+            const dropped = f.callValue('i32', imports.codeWritten, cpu, host, size);
+            // Translated code is left before the write: the interpreter makes it
+            f.if(dropped.and(cpu.load32(Cpu.InRegion)), () => {
+              f.store32(cpu, Cpu.SlowStatus, HandlerResult.Retry);
+              f.return(i32(0));
+            });
+          });
           f.return(host);
         });
       });

@@ -126,8 +126,27 @@ export class TranslationCaches {
     }
   }
 
+  /** Told of pages whose code is dropped; answers whether translated code was. */
+  onDrop: (page: number) => boolean = () => false;
+
+  /** First record of the vCPU's block of a physical address and mode key, or 0. */
+  findBlock(vcpu: number, physical: number, key: number): number {
+    const view = this.#view;
+    let block = view.getUint32(this.#layout.blockHash[vcpu]! + blockBucket(physical | 0, key), true);
+    while (block !== 0) {
+      const header = block - BlockHeaderSize;
+      const same =
+        view.getUint32(header + BlockHeader.Physical, true) === physical >>> 0 &&
+        view.getUint32(header + BlockHeader.Physical + 4, true) === Math.floor(physical / 2 ** 32) &&
+        view.getUint32(header + BlockHeader.Key, true) === key;
+      if (same && view.getUint32(header + BlockHeader.SecondPage, true) === 0) return block;
+      block = view.getUint32(header + BlockHeader.NextInBucket, true);
+    }
+    return 0;
+  }
+
   /** Drops every block with code on a RAM page, of all vCPUs. Blocks that run are left at their next instruction. */
-  dropCode(page: number): void {
+  dropCode(page: number): boolean {
     const view = this.#view;
     const lines = this.#layout.codeLines + page * 8;
     view.setUint32(lines, 0, true);
@@ -143,6 +162,7 @@ export class TranslationCaches {
         block = next;
       }
     });
+    return this.onDrop(page);
   }
 
   #dropBlock(vcpu: number, block: number, header: number): void {

@@ -19,10 +19,11 @@ export const VmField = {
   StalePending: 0x48,
   /** 64 slots of 32 bytes (SlotField). */
   Slots: 0x100,
-  /** Constant data of instruction semantics, to the end of the VM block. */
+  /** Constant data of instruction semantics: of the interpreter's, then of translated code's. */
   Data: 0x1000,
+  TranslatorData: 0x1_0000,
 } as const;
-export const VmBlockSize = 0x1_0000;
+export const VmBlockSize = 0x2_0000;
 export const MaxSlots = 64;
 export const SlotSize = 32;
 export const SlotField = {

@@ -1,0 +1,276 @@
+/**
+ * Translated code of a region: one function `(cpu, left, entry) -> left`.
+ *
+ * `left` is what is left of the slice's budget, in instructions. The function leaves with Cpu.RegionStatus: 0 is a jump to
+ * Cpu.Rip, anything else a HandlerResult of the instruction that Cpu.ExitRecord describes.
+ */
+import type { FunctionBuilder, Label } from '../encoder/function-builder.ts';
+import { type I32, type I64, type Local, i32 } from '../encoder/values.ts';
+import type { Semantic } from '../../../x86/instructions/semantics/context.ts';
+import type { CoreFunctions } from '../emit/base-semantics.ts';
+import { Cpu } from '../interpreter/cpu-layout.ts';
+import { Record } from '../interpreter/record.ts';
+import { Dispatcher, type FlowPlan, planFlow } from './control-flow.ts';
+import { KnownFlags } from './known-flags.ts';
+import { KnownSemantics, type RegionSite } from './known-semantics.ts';
+import type { BasicBlock, Region, RegionInstruction } from './region.ts';
+import { RegisterLocals } from './registers.ts';
+
+/** A return compares with so many places of the region that calls come back to. */
+const MaxReturnSites = 8;
+
+/** A place where a region may be entered. */
+export interface RegionEntry {
+  /** In the page. */
+  readonly offset: number;
+  /** Third argument of the region's function. */
+  readonly number: number;
+}
+
+export function emitRegion(
+  f: FunctionBuilder,
+  region: Region,
+  core: CoreFunctions,
+  semantic: (mnemonic: string) => Semantic,
+): RegionEntry[] {
+  const emitter = new RegionEmitter(f, region, core, semantic);
+  emitter.emit();
+  return region.entries.map((offset) => ({ offset, number: emitter.entryNumber(offset) }));
+}
+
+class RegionEmitter {
+  readonly #f: FunctionBuilder;
+  readonly #core: CoreFunctions;
+  readonly #semantic: (mnemonic: string) => Semantic;
+  readonly #cpu: Local<I32>;
+  readonly #left: Local<I32>;
+  readonly #registers: RegisterLocals;
+  readonly #flags: KnownFlags;
+  readonly #page: Local<I64>;
+  readonly #tlb: Local<I32>;
+  /** Next target of the dispatcher. */
+  readonly #next: Local<I32>;
+  /** The instruction that is left at: offset, length << 16, count << 24. */
+  readonly #at: Local<I32>;
+  readonly #status: Local<I32>;
+  readonly #target: Local<I64>;
+  readonly #region: Region;
+  readonly #blocks: readonly (BasicBlock | undefined)[];
+  /** Node of the block that starts at an offset. */
+  readonly #nodes: ReadonlyMap<number, number>;
+  readonly #returnSites: readonly number[];
+  readonly #plan: FlowPlan;
+  readonly #labels = new Map<number, Label>();
+  readonly #loops = new Map<number, Label>();
+  #leaveLabel!: Label;
+  #jumpLabel!: Label;
+
+  constructor(f: FunctionBuilder, region: Region, core: CoreFunctions, semantic: (mnemonic: string) => Semantic) {
+    this.#f = f;
+    this.#region = region;
+    this.#core = core;
+    this.#semantic = semantic;
+    this.#cpu = f.param('i32', 0);
+    this.#left = f.param('i32', 1);
+    this.#next = f.param('i32', 2);
+    this.#registers = new RegisterLocals(f, this.#cpu);
+    this.#flags = new KnownFlags(f, this.#registers);
+    this.#page = f.local('i64');
+    this.#tlb = f.local('i32');
+    this.#at = f.local('i32');
+    this.#status = f.local('i32');
+    this.#target = f.local('i64');
+    const blocks = [...region.blocks.values()];
+    this.#blocks = [undefined, ...blocks];
+    this.#nodes = new Map(blocks.map((block, i) => [block.start, i + 1]));
+    this.#returnSites = returnSites(region);
+    this.#plan = planFlow({ successors: this.#successors() });
+  }
+
+  /** Position of a block among the targets of the dispatcher. */
+  entryNumber(start: number): number {
+    return this.#plan.targets.indexOf(this.#nodes.get(start)!);
+  }
+
+  #successors(): number[][] {
+    return this.#blocks.map((block) => {
+      if (!block) return this.#region.entries.map((start) => this.#nodes.get(start)!);
+      const direct = [block.taken, block.fall].map((offset) => (offset === undefined ? undefined : this.#nodes.get(offset)));
+      const list = direct.filter((node): node is number => node !== undefined);
+      return block.returns && this.#returnSites.length > 0 ? [...list, Dispatcher] : list;
+    });
+  }
+
+  emit(): void {
+    const f = this.#f;
+    f.block((jump) => {
+      this.#jumpLabel = jump;
+      f.block((leave) => {
+        this.#leaveLabel = leave;
+        this.#tree(Dispatcher);
+      });
+      this.#registers.store();
+      f.store32(this.#cpu, Cpu.ExitRecord, this.#at.and(~0xffff));
+      f.store16(this.#cpu, Cpu.ExitRecord + Record.Offset, this.#at);
+      f.store32(this.#cpu, Cpu.RegionStatus, this.#status);
+      f.return(this.#left);
+    });
+    this.#registers.store();
+    f.store32(this.#cpu, Cpu.ExitRecord, 0);
+    f.store32(this.#cpu, Cpu.RegionStatus, 0);
+    f.store64(this.#cpu, Cpu.Rip, this.#target);
+    f.return(this.#left);
+    f.prepend(() => {
+      f.set(this.#page, this.#cpu.load64(Cpu.RipPage) as Local<I64>);
+      f.set(this.#tlb, this.#cpu.load32(Cpu.TlbBank) as Local<I32>);
+      this.#registers.load();
+    });
+  }
+
+  /** A node, and what it dominates. */
+  #tree(node: number): void {
+    const within = (): void => this.#within(node, this.#plan.mergeChildren(node).slice());
+    if (!this.#plan.isLoop(node)) return within();
+    this.#f.loop((start) => {
+      this.#loops.set(node, start);
+      this.#flags.forget();
+      within();
+    });
+  }
+
+  /** The last of the merge nodes in reverse postorder is the outermost block. */
+  #within(node: number, merges: number[]): void {
+    const outermost = merges.pop();
+    if (outermost === undefined) return this.#node(node);
+    this.#f.block((end) => {
+      this.#labels.set(outermost, end);
+      this.#within(node, merges);
+    });
+    this.#flags.forget();
+    this.#tree(outermost);
+  }
+
+  #node(node: number): void {
+    const block = this.#blocks[node];
+    if (block) this.#block(node, block);
+    else this.#dispatch();
+  }
+
+  #dispatch(): void {
+    const { targets } = this.#plan;
+    if (targets.length === 1 && !this.#plan.isMerge(targets[0]!)) return this.#tree(targets[0]!);
+    const labels = targets.map((target) => this.#labels.get(target)!);
+    this.#f.brTable(this.#next, labels.slice(0, -1), labels.at(-1)!);
+  }
+
+  #block(node: number, block: BasicBlock): void {
+    block.instructions.forEach((instruction, i) => this.#instruction(node, block, instruction, i + 1));
+    const count = block.instructions.length;
+    if (block.fall !== undefined) this.#goTo(node, block.fall, count);
+    else if (!endsItself(block)) throw new Error('a block without an end');
+  }
+
+  #instruction(node: number, block: BasicBlock, instruction: RegionInstruction, count: number): void {
+    const f = this.#f;
+    const { offset, decoded } = instruction;
+    const at = i32(offset | (decoded.length << 16) | (count << 24));
+    let end: Label | undefined;
+    const site: RegionSite = {
+      f,
+      cpu: this.#cpu,
+      core: this.#core,
+      registers: this.#registers,
+      flags: this.#flags,
+      page: this.#page,
+      tlb: this.#tlb,
+      describe: () => {
+        f.store32(this.#cpu, Cpu.ExitRecord, at.and(~0xffff));
+        f.store16(this.#cpu, Cpu.ExitRecord + Record.Offset, at);
+      },
+      leave: (status) => {
+        f.set(this.#status, status as Local<I32>);
+        f.set(this.#at, at as Local<I32>);
+        f.br(this.#leaveLabel);
+      },
+      branch: () => {
+        const before = this.#flags.last;
+        this.#goTo(node, block.taken!, count);
+        this.#flags.last = before;
+      },
+      jump: (target) => this.#jump(block, target, count),
+      done: () => f.br(end!),
+    };
+    const semantic = this.#semantic(decoded.row.mnemonic);
+    const depth = f.depth;
+    f.scope(() => {
+      const emit = (): void => semantic(new KnownSemantics(site, instruction));
+      if (decoded.row.group !== 'string') return emit();
+      f.block((label) => {
+        end = label;
+        emit();
+      });
+    });
+    this.#flags.endInstruction(depth);
+  }
+
+  #count(instructions: number): void {
+    this.#f.set(this.#left, this.#left.sub(instructions) as Local<I32>);
+  }
+
+  /** A direct jump to an offset of the page. */
+  #goTo(from: number, offset: number, count: number): void {
+    const f = this.#f;
+    this.#count(count);
+    const to = this.#nodes.get(offset);
+    if (to === undefined) return this.#leaveTo(offset);
+    const kind = this.#plan.edge(from, to);
+    if (kind === 'forward') {
+      const label = this.#labels.get(to);
+      if (this.#plan.isMerge(to)) f.br(label!);
+      else this.#tree(to);
+      return;
+    }
+    f.unlikely(this.#left.ltS(0), () => this.#leaveTo(offset));
+    if (kind === 'back') return f.br(this.#loops.get(to)!);
+    f.set(this.#next, i32(this.#plan.targets.indexOf(to)) as Local<I32>);
+    f.br(this.#loops.get(Dispatcher)!);
+  }
+
+  #leaveTo(offset: number): void {
+    this.#f.set(this.#target, this.#page.add(offset) as Local<I64>);
+    this.#f.br(this.#jumpLabel);
+  }
+
+  /** A computed jump: to where a call of this region comes back to, or out of the region. */
+  #jump(block: BasicBlock, target: I64, count: number): void {
+    const f = this.#f;
+    f.set(this.#target, target as Local<I64>);
+    this.#count(count);
+    if (block.returns && this.#returnSites.length > 0) {
+      f.if(this.#left.geS(0), () => {
+        const offset = f.let(this.#target.sub(this.#page));
+        for (const site of this.#returnSites) {
+          f.if(offset.eq(site), () => {
+            f.set(this.#next, i32(this.entryNumber(site)) as Local<I32>);
+            f.br(this.#loops.get(Dispatcher)!);
+          });
+        }
+      });
+    }
+    f.br(this.#jumpLabel);
+  }
+}
+
+const endsItself = ({ instructions, taken, returns }: BasicBlock): boolean =>
+  taken !== undefined || returns || /^(JMP|CALL)$/.test(instructions.at(-1)!.decoded.row.mnemonic);
+
+/** Where calls inside the region come back to. */
+function returnSites(region: Region): number[] {
+  const sites = [...region.blocks.values()]
+    .filter(({ calls, taken }) => calls && taken !== undefined && region.blocks.has(taken))
+    .map(({ instructions }) => {
+      const { offset, decoded } = instructions.at(-1)!;
+      return offset + decoded.length;
+    });
+  return [...new Set(sites)].filter((site) => region.entries.includes(site)).slice(0, MaxReturnSites);
+}
