@@ -1,3 +1,4 @@
+import { EngineModes, modeOfTest } from '../guest/engine-modes.ts';
 import { WasmEngine } from '@lodger/vmm/engine/wasm/engine.js';
 import { ManualClock } from '@lodger/vmm/time/manual-clock.js';
 import { debugTests } from './engine-debug.ts';
@@ -11,7 +12,7 @@ function create(): EngineUnderTest {
   const clock = new ManualClock();
   return {
     clock,
-    createVm: (config) => new WasmEngine({ slackSize: SlackSize }).createVm({ ...config, clock }),
+    createVm: (config) => new WasmEngine({ slackSize: SlackSize, ...EngineModes[modeOfTest] }).createVm({ ...config, clock }),
     advance: (nanoseconds) => clock.advance(nanoseconds),
   };
 }

@@ -9,6 +9,7 @@
 import { gpa } from '@lodger/vmm/memory/address.js';
 import type { EngineVm, Vcpu } from '@lodger/vmm/engine/engine.js';
 import type { Segment, VcpuState } from '@lodger/vmm/engine/state.js';
+import { EngineModes, modeOfTest } from '../guest/engine-modes.ts';
 import { WasmEngine } from '@lodger/vmm/engine/wasm/engine.js';
 import { ManualClock } from '@lodger/vmm/time/manual-clock.js';
 import { Assembler, type CodeBits } from '../guest/assembler.ts';
@@ -56,7 +57,7 @@ export class SystemGuest {
   frameBits: 16 | 32 | 64 = 32;
 
   constructor() {
-    this.vm = new WasmEngine().createVm({ memorySize: MemorySize, vcpus: 1, clock: new ManualClock() });
+    this.vm = new WasmEngine(EngineModes[modeOfTest]).createVm({ memorySize: MemorySize, vcpus: 1, clock: new ManualClock() });
     this.vcpu = this.vm.createVcpu(0);
     this.#reset = this.vcpu.state();
   }

@@ -1,4 +1,5 @@
 /** The wasm engine with a clock that the test moves. */
+import { EngineModes, modeOfTest } from '../guest/engine-modes.ts';
 import { WasmEngine } from '@lodger/vmm/engine/wasm/engine.js';
 import { ManualClock } from '@lodger/vmm/time/manual-clock.js';
 import type { EngineUnderTest } from './engine-guest.ts';
@@ -11,7 +12,7 @@ export function wasmUnderTest(tscKhz?: number): EngineUnderTest {
   clock.advance(Start);
   return {
     clock,
-    createVm: (config) => new WasmEngine().createVm({ ...config, clock, tscKhz }),
+    createVm: (config) => new WasmEngine(EngineModes[modeOfTest]).createVm({ ...config, clock, tscKhz }),
     advance: (nanoseconds) => clock.advance(nanoseconds),
   };
 }

@@ -9,6 +9,7 @@ import { spawnSync } from 'node:child_process';
 import { after, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { WasmEngine } from '@lodger/vmm/engine/wasm/engine.js';
+import { EngineModes, modeOfTest } from '../guest/engine-modes.ts';
 import { EngineTarget } from './engine-runner.ts';
 import { readExpectations } from './expectations.ts';
 import { formName, testedForms } from './forms.ts';
@@ -38,7 +39,7 @@ describe('instructions on the wasm engine do what they do on the silicon', () =>
       const oracle = fileURLToPath(new URL('oracle.js', import.meta.url));
       assert.equal(spawnSync(process.execPath, [oracle, '--regenerate'], { stdio: 'inherit' }).status, 0);
     }
-    session = new OracleSession(new EngineTarget(new WasmEngine(), GuestSize));
+    session = new OracleSession(new EngineTarget(new WasmEngine(EngineModes[modeOfTest]), GuestSize));
   });
   after(() => session.close());
 

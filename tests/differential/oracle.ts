@@ -10,6 +10,7 @@
  */
 import { parseArgs } from 'node:util';
 import { decode, describeDifference, describeInput } from './describe.ts';
+import { EngineModes, modeOfTest } from '../guest/engine-modes.ts';
 import { EngineTarget } from './engine-runner.ts';
 import { readExpectations, writeExpectations } from './expectations.ts';
 import type { Expectation } from './expectations.ts';
@@ -47,7 +48,7 @@ async function openTarget(): Promise<OracleSession> {
   if (options.target === 'kvm') return new OracleSession(await KvmTarget.create(GuestSize));
   if (options.target === 'process') return new OracleSession(new ProcessTarget(GuestSize));
   const { WasmEngine } = await import('@lodger/vmm/engine/wasm/engine.js');
-  return new OracleSession(new EngineTarget(new WasmEngine(), GuestSize));
+  return new OracleSession(new EngineTarget(new WasmEngine(EngineModes[modeOfTest]), GuestSize));
 }
 
 /** Runs every form on the silicon twice; both runs must agree. */

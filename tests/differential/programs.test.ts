@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { KvmEngine } from '@lodger/kvm/engine.js';
 import { WasmEngine } from '@lodger/vmm/engine/wasm/engine.js';
+import { EngineModes, modeOfTest } from '../guest/engine-modes.ts';
 import { EngineTarget } from './engine-runner.ts';
 import { loadHarness } from './harness-image.ts';
 import { GuestSize, OutputFields, RecordSize } from './harness-layout.ts';
@@ -49,7 +50,7 @@ function compare(targets: readonly [OracleTarget, OracleTarget]): void {
   }
 }
 
-const wasm = (): OracleTarget => new EngineTarget(new WasmEngine(), GuestSize);
+const wasm = (): OracleTarget => new EngineTarget(new WasmEngine(EngineModes[modeOfTest]), GuestSize);
 
 describe(`${Batches * ProgramsPerBatch} random ring-3 programs (LODGER_SEED=${Seed})`, () => {
   it('end in the same state on the wasm engine and on the silicon', () => {

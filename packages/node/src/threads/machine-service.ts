@@ -45,6 +45,7 @@ export class MachineService {
       clock,
       backing: data.memoryBacking,
       irqchip: data.irqchip,
+      translator: data.translator,
       ...data.processors,
     });
     // Who serves the virtio queues: the main thread starts these workers (IoThread) when it hears of the VM.

@@ -12,6 +12,7 @@ import { ControlBlock, Request } from './control-block.ts';
 import type { EngineStatistics, EngineThreads, SharedVm } from './engine-choice.ts';
 import { startEngineWorker } from './engine-worker.ts';
 import { IoThread } from './io-thread.ts';
+import type { TranslatorThread } from './engines/translation.ts';
 import type { IoWorkerPlan } from './io-links.ts';
 import type { BootFiles, MachineMessage, MachineWorkerData } from './messages.ts';
 import { onProcessExit } from './process-exit.ts';
@@ -36,34 +37,40 @@ export interface MachineEvents {
   onStatistics(statistics: EngineStatistics): void;
 }
 
+/** What a machine starts with, but for what is made here. */
+type MachineData = Omit<MachineWorkerData, 'othersEnded' | 'translator'>;
+
 export class MachineThreads {
   /** Resolves, never rejects, when the machine has ended and its threads are gone. */
   readonly ended: Promise<EndReason>;
   readonly #engine: EngineThreads;
   readonly #worker: Worker;
   readonly #name: string;
-  readonly #data: Omit<MachineWorkerData, 'othersEnded'>;
+  readonly #data: MachineData;
   readonly #control: ControlBlock;
   readonly #events: MachineEvents;
   /** Word 0 is 1 when only the machine's thread is left. */
   readonly #othersEnded = new Int32Array(new SharedArrayBuffer(4));
   #vcpus: VcpuThread[] = [];
   #io: IoThread[] = [];
+  readonly #translator: TranslatorThread | undefined;
   #shared: SharedVm | undefined;
   #othersEnd: Promise<void> | undefined;
   #reason: EndReason | undefined;
   #patience: NodeJS.Timeout | undefined;
 
-  constructor(engine: EngineThreads, data: Omit<MachineWorkerData, 'othersEnded'>, events: MachineEvents) {
+  constructor(engine: EngineThreads, data: MachineData, events: MachineEvents) {
     this.#engine = engine;
     this.#data = data;
     this.#control = new ControlBlock(data.control);
     this.#events = events;
     this.#name = machineThreadName(data.cpus - data.mailboxes.length);
+    this.#translator = engine.startTranslator?.();
+    const translator = this.#translator?.link;
     this.#worker = startEngineWorker(engine, new URL('./machine-worker.js', import.meta.url), {
       name: this.#name,
-      workerData: { ...data, othersEnded: this.#othersEnded } satisfies MachineWorkerData,
-      transferList: buffersOf(data.boot),
+      workerData: { ...data, othersEnded: this.#othersEnded, translator } satisfies MachineWorkerData,
+      transferList: [...buffersOf(data.boot), ...(translator ? [translator.port] : [])],
     });
     this.ended = this.#untilEnd();
   }
@@ -113,6 +120,7 @@ export class MachineThreads {
   async #endThem(): Promise<void> {
     await Promise.all(this.#vcpus.map((vcpu) => vcpu.end()));
     await Promise.all(this.#io.map((io) => io.stop()));
+    await this.#translator?.end();
     // What they are called by goes with the VM.
     this.#vcpus = [];
     this.#io = [];

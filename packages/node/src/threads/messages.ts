@@ -3,6 +3,7 @@ import type { EndReason } from '@lodger/vmm/machine/end-reason.js';
 import type { EngineStatistics, Irqchip, MemoryBacking, SharedVm, ThreadVmConfig } from './engine-choice.ts';
 import type { MachineDescription } from '../vm/saved-machine.ts';
 import type { EngineName } from './engine-name.ts';
+import type { TranslatorLink } from './engines/translation.ts';
 import type { IoWorkerPlan } from './io-links.ts';
 
 /** Kernel and initrd. The worker reads files straight into guest memory; arrays have buffers of their own, which move to it. */
@@ -45,6 +46,7 @@ export interface MachineWorkerData {
   readonly consoleOutput: SharedArrayBuffer;
   readonly consoleInput: SharedArrayBuffer;
   readonly disks: readonly DiskLink[];
+  readonly translator: TranslatorLink | undefined;
   /** Word 0 becomes 1 when the machine's other threads have ended. */
   readonly othersEnded: Int32Array;
 }

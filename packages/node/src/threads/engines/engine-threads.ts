@@ -5,6 +5,7 @@ import type { EngineVm, EngineVmConfig, Vcpu } from '@lodger/vmm/engine/engine.j
 import type { SharedWasmVm, EngineStatistics as WasmEngineStatistics } from '@lodger/vmm/engine/wasm/engine.js';
 import type { VcpuExit } from '@lodger/vmm/engine/exit.js';
 import type { GuestMemory } from '@lodger/vmm/memory/guest-memory.js';
+import type { TranslatorLink, TranslatorThread } from './translation.ts';
 import type { Clock } from '@lodger/vmm/time/clock.js';
 import type { KvmCpuOptions } from '@lodger/kvm/cpu/options.js';
 import type { SharedKvmVm } from '@lodger/kvm/shared-vm.js';
@@ -44,6 +45,8 @@ export interface ThreadVmConfig extends EngineVmConfig {
   readonly backing?: MemoryBacking | undefined;
   readonly irqchip?: Irqchip | undefined;
   readonly tuning?: ProcessorTuning | undefined;
+  /** Of engines that translate on a thread of their own. */
+  readonly translator?: TranslatorLink | undefined;
 }
 
 /** A VM in the machine's thread. */
@@ -101,6 +104,8 @@ export interface EngineThreads {
   /** What a thread that uses the engine leaves behind in the process. */
   readonly leftovers?: EngineLeftovers;
   limits(): EngineLimits;
+  /** Starts the thread that compiles translated code, where the engine has one. */
+  startTranslator?(): TranslatorThread | undefined;
   /** What the machine's thread makes its VM with. Other threads do without, and start sooner. */
   loadVms(): Promise<CreateVm>;
   /** What the threads of vCPUs need. */

@@ -3,8 +3,9 @@ import { WasmEngine } from '@lodger/vmm/engine/wasm/engine.js';
 import { HostError } from '@lodger/vmm/errors/host-error.js';
 import { compileOptimized } from './compile-optimized.ts';
 import type { ThreadVm, ThreadVmConfig } from './engine-threads.ts';
+import { compileThere } from './translation.ts';
 
-export function createVm({ backing, irqchip, tuning = {}, ...config }: ThreadVmConfig): ThreadVm {
+export function createVm({ backing, irqchip, tuning = {}, translator, ...config }: ThreadVmConfig): ThreadVm {
   const option = backing?.prefault ? 'prefault' : backing?.hugePages ? 'hugePages' : irqchip && 'irqchip';
   const tuned = Object.entries(tuning).find(([, value]) => value !== undefined)?.[0];
   if (option ?? tuned) {
@@ -13,7 +14,10 @@ export function createVm({ backing, irqchip, tuning = {}, ...config }: ThreadVmC
       `${option ?? tuned} is for the kvm engine: leave it out, or pass --engine kvm`,
     );
   }
-  const vm = new WasmEngine({ compileCore: compileOptimized }).createVm(config);
+  const vm = new WasmEngine({
+    compileCore: compileOptimized,
+    ...(translator && { translator: { createCompiler: compileThere(translator) } }),
+  }).createVm(config);
   return {
     vm,
     shared: vm.shared,

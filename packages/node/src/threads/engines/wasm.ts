@@ -2,6 +2,7 @@
 import type { SharedWasmVm } from '@lodger/vmm/engine/wasm/engine.js';
 import { SharedGuestMemory } from '@lodger/vmm/engine/wasm/shared-memory.js';
 import type { EngineThreads, SharedVm } from './engine-threads.ts';
+import { TranslatorThread } from './translation.ts';
 
 const GiB = 1024 * 1024 * 1024;
 /** One WebAssembly memory has 4 GiB at most; the engine's own tables and caches are in it too. */
@@ -10,6 +11,7 @@ const Limits = { memory: 3.5 * GiB, cpus: 8 };
 export const wasmThreads: EngineThreads = {
   vcpuThreads: false,
   limits: () => Limits,
+  startTranslator: () => new TranslatorThread(),
   loadVms: async () => (await import('./wasm-vm.ts')).createVm,
   loadVcpus: () => {
     throw new Error('the wasm engine runs its vCPUs in the machine thread');

@@ -204,7 +204,7 @@ class RegionEmitter {
     const depth = f.depth;
     f.scope(() => {
       const emit = (): void => semantic(new KnownSemantics(site, instruction));
-      if (decoded.row.group !== 'string') return emit();
+      if (!EndsEarly.has(decoded.row.group)) return emit();
       f.block((label) => {
         end = label;
         emit();
@@ -260,6 +260,9 @@ class RegionEmitter {
     f.br(this.#jumpLabel);
   }
 }
+
+/** Groups with instructions that may be done before their semantic's end. */
+const EndsEarly: ReadonlySet<string> = new Set(['string', 'x87']);
 
 const endsItself = ({ instructions, taken, returns }: BasicBlock): boolean =>
   taken !== undefined || returns || /^(JMP|CALL)$/.test(instructions.at(-1)!.decoded.row.mnemonic);

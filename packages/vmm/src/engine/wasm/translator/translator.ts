@@ -172,7 +172,7 @@ export class Translator {
   #request(vcpu: number, header: number, place: number, page = this.#pageOfBlock(vcpu, header)): void {
     this.#samples.delete(place);
     this.#settled.add(place);
-    if ((this.#drops.get(page) ?? 0) > MaxDrops) return;
+    if (this.#parts.threshold > 0 && (this.#drops.get(page) ?? 0) > MaxDrops) return;
     const address = Number(this.#view.getBigUint64(header + BlockHeader.Physical, true));
     const key = this.#view.getUint32(header + BlockHeader.Key, true);
     const host = this.#parts.layout.ram + page * PageSize;
