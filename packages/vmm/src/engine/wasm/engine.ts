@@ -67,7 +67,7 @@ export interface TranslatorOptions {
 }
 
 /** A slice is some 30 µs of interpreting: this is about the time that compiling a region takes. */
-const DefaultThreshold = 8;
+const DefaultThreshold = 16;
 const CounterBytes = 0x3000;
 const PageSize = 4096;
 /** What a guest's slice is charged for decoding a block, and for dropping a page's blocks, in instructions. */
@@ -107,6 +107,9 @@ export interface EngineStatistics {
   readonly flushes: number;
   /** Different forms of instructions that were met. */
   readonly forms: number;
+  /** Of the instructions, those of translated code, and how often that was entered. */
+  readonly translatedInstructions: number;
+  readonly regionEntries: number;
   /** Undefined without translator. */
   readonly translator: TranslatorStatistics | undefined;
 }
@@ -275,6 +278,8 @@ export class WasmEngineVm implements EngineVm {
       droppedBlocks: this.caches.droppedBlocks,
       flushes: this.caches.flushes,
       forms: this.handlers.numbers.size,
+      translatedInstructions: this.#cpus.reduce((sum, cpu) => sum + Number(cpu.u64(Cpu.RegionRetired)), 0),
+      regionEntries: this.#cpus.reduce((sum, cpu) => sum + cpu.u32(Cpu.RegionEntries), 0),
       translator: this.#translator?.statistics,
     };
   }

@@ -72,6 +72,7 @@ export abstract class BaseSemantics implements Semantics, OperandContext {
     this.form = form;
   }
 
+  abstract userFlag(): I32;
   abstract tlb(): I32;
   abstract leave(status: I32): void;
   abstract jump(target: I64): void;

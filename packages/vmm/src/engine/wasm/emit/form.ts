@@ -24,6 +24,14 @@ const ConditionPrefixes = ['J', 'SET', 'CMOV'];
 
 /** Condition code of Jcc, SETcc and CMOVcc mnemonics, or -1. */
 export function conditionOf(mnemonic: string): number {
+  let code = conditionCodes.get(mnemonic);
+  if (code === undefined) conditionCodes.set(mnemonic, (code = findCondition(mnemonic)));
+  return code;
+}
+
+const conditionCodes = new Map<string, number>();
+
+function findCondition(mnemonic: string): number {
   for (const prefix of ConditionPrefixes) {
     if (mnemonic.startsWith(prefix)) {
       const code = Conditions.indexOf(mnemonic.slice(prefix.length));
@@ -95,8 +103,6 @@ export function formOf(instruction: DecodedInstruction, stack32: boolean): Instr
       operands.push(immediateSource ? { ...form, kind: 'gpr', bits: sourceBits(row.group, operands[0]!, form) } : form);
     }
   }
-  const addressed = row.group === 'string' || AddressedMnemonics.test(row.mnemonic);
-  const stack = StackMnemonics.test(row.mnemonic);
   const form: Form = {
     mnemonic: row.mnemonic,
     width: operandSize,
@@ -109,15 +115,28 @@ export function formOf(instruction: DecodedInstruction, stack32: boolean): Instr
     rexW: (instruction.rex & 8) !== 0,
     condition: conditionOf(row.mnemonic),
   };
+  return {
+    form,
+    operands,
+    get key() {
+      return keyOf(row, form, operands);
+    },
+  };
+}
+
+function keyOf(row: DecodedInstruction['row'], form: Form, operands: readonly OperandForm[]): string {
+  const { width, codeSize } = form;
+  const stack = StackMnemonics.test(row.mnemonic);
+  const addressed = row.group === 'string' || AddressedMnemonics.test(row.mnemonic);
   const wraps = codeSize !== 64 && PartMnemonics.test(row.mnemonic);
-  const parts = [row.mnemonic, operandSize, codeSize === 64 ? 'L' : `${codeSize}`];
+  const parts = [row.mnemonic, width, codeSize === 64 ? 'L' : `${codeSize}`];
   if (form.rexW) parts.push('W');
   if (form.rep) parts.push(`R${form.rep.toString(16)}`);
   if (addressed) parts.push(`A${form.addressWidth}`, `S${form.segment}`);
   if (wraps) parts.push(`A${form.addressWidth}`);
   if (stack && codeSize !== 64) parts.push(`K${form.stackWidth}`);
   const kinds = operands.map(({ kind, bits, index }) => `${kind}${bits}${index >= 0 ? `#${index}` : ''}`);
-  return { key: `${parts.join('.')}:${kinds.join(',')}`, form, operands };
+  return `${parts.join('.')}:${kinds.join(',')}`;
 }
 
 const sizeCode = (bits: number): number => (bits === 8 ? 0 : bits === 16 ? 1 : bits === 32 ? 2 : 3);

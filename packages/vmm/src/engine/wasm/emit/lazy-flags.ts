@@ -74,6 +74,14 @@ export class LazyFlags implements FlagsWriter {
     this.#setAll(r, i64(0), i64(0), i64(0), i64(0));
   }
 
+  increment(a: I64, r: I64): void {
+    this.assign({ result: r, overflow: a.xor(-1).and(r).ltS(0), adjust: a.xor(r).shrU(4).toI32().and(1) });
+  }
+
+  decrement(a: I64, r: I64): void {
+    this.assign({ result: r, overflow: a.and(r.xor(-1)).ltS(0), adjust: a.xor(r).shrU(4).toI32().and(1) });
+  }
+
   assign(change: { result?: I64; carry?: I32; overflow?: I32; adjust?: I32 }): void {
     if (change.carry) {
       this.#words.set(Cpu.CcB, change.carry.toI64u());

@@ -11,6 +11,8 @@ export interface AccessContext {
   readonly f: FunctionBuilder;
   readonly cpu: I32;
   readonly mmu: MmuFunctions;
+  /** Access.User at CPL 3, else 0. */
+  userFlag(): I32;
   /** Pointer to the current TLB bank. */
   tlb(): I32;
   /** Emits: leave the handler with HandlerResult `status`. */
@@ -40,19 +42,16 @@ export function storeRaw(f: FunctionBuilder, host: I32, width: Width, value: I64
   else f.store8(host, offset, value);
 }
 
-/** CPL-dependent part of the access flags: Access.User at CPL 3. */
-const userFlag = (cpu: I32): I32 => cpu.load32(Cpu.Cpl).eq(3).shl(1);
-
 /** `stack` as a value is Access.Stack or 0. */
 const accessFlags = (context: AccessContext, write: boolean, stack: boolean | I32): I32 => {
-  const flags = userFlag(context.cpu);
+  const flags = context.userFlag();
   if (typeof stack !== 'boolean') return flags.or(stack).or(write ? Access.Write : 0);
   return flags.or((write ? Access.Write : 0) | (stack ? Access.Stack : 0));
 };
 
 function leaveOnSlowStatus(context: AccessContext): void {
   const status = context.f.let(context.cpu.load32(Cpu.SlowStatus));
-  context.f.if(status, () => context.leave(status));
+  context.f.unlikely(status, () => context.leave(status));
 }
 
 /** Emits `hit(host)` when the TLB holds the page and the access stays inside it, otherwise `miss()`. */

@@ -62,6 +62,16 @@ export class FunctionBuilder {
     return this.#depth;
   }
 
+  /** A place in what was emitted so far, to come {@link backTo}. */
+  mark(): { readonly code: number; readonly hints: number } {
+    return { code: this.code.length, hints: this.hints.length };
+  }
+  /** Takes back what was emitted since, which must not have left a block open. */
+  backTo({ code, hints }: { readonly code: number; readonly hints: number }): void {
+    this.code.length = code;
+    this.hints.length = hints;
+  }
+
   /** Puts what `body` emits before everything emitted so far: outside of all blocks. */
   prepend(body: () => void): void {
     if (this.#depth !== 0) throw new Error('nothing can be put before an open block');
@@ -97,7 +107,9 @@ export class FunctionBuilder {
   }
 
   set<T extends Value>(local: Local<T>, value: T): void {
-    this.emit([...value.code, 0x21, ...unsigned(local.local)]);
+    this.emit(value.code);
+    this.code.push(0x21);
+    this.emit(unsigned(local.local));
   }
 
   /** Locals made inside `body` are free for reuse after it. */
@@ -133,7 +145,8 @@ export class FunctionBuilder {
   }
 
   br(label: Label): void {
-    this.emit([0x0c, ...unsigned(this.#depth - label.depth)]);
+    this.code.push(0x0c);
+    this.emit(unsigned(this.#depth - label.depth));
   }
 
   /** An `if` that is seldom true. */
@@ -144,7 +157,8 @@ export class FunctionBuilder {
   brIf(label: Label, condition: I32, likely?: boolean): void {
     this.emit(condition.code);
     if (likely !== undefined) this.hints.push({ offset: this.code.length, likely });
-    this.emit([0x0d, ...unsigned(this.#depth - label.depth)]);
+    this.code.push(0x0d);
+    this.emit(unsigned(this.#depth - label.depth));
   }
 
   brTable(index: I32, labels: readonly Label[], otherwise: Label): void {
@@ -219,8 +233,8 @@ export class FunctionBuilder {
 
   /** The function's body as the code section wants it, without its size. */
   finish(): FinishedBody {
-    const groups = this.localTypes.flatMap((type) => [1, valueTypeByte[type]]);
-    const locals = [...unsigned(this.localTypes.length), ...groups];
+    const locals = [...unsigned(this.localTypes.length)];
+    for (const type of this.localTypes) locals.push(1, valueTypeByte[type]);
     const hints = this.hints.map(({ offset, likely }) => ({ offset: offset + locals.length, likely }));
     return { bytes: locals.concat(this.code, [0x0b]), hints };
   }
@@ -234,17 +248,28 @@ export class FunctionBuilder {
   }
 
   #store(opcode: number, address: I32, offset: number, value: Value): void {
-    this.emit([...address.code, ...value.code, opcode, 0, ...unsigned(offset)]);
+    this.emit(address.code);
+    this.emit(value.code);
+    this.code.push(opcode, 0);
+    this.emit(unsigned(offset));
   }
 }
 
 function callCode(callee: FunctionRef, args: readonly Value[]): number[] {
-  if (args.length !== callee.params.length || args.some((arg, i) => arg.type !== callee.params[i])) {
+  const code: number[] = [];
+  let fits = args.length === callee.params.length;
+  for (let i = 0; i < args.length; i++) {
+    const arg = args[i]!;
+    fits &&= arg.type === callee.params[i];
+    for (let j = 0; j < arg.code.length; j++) code.push(arg.code[j]!);
+  }
+  if (!fits) {
     throw new Error(
       `${callee.name} takes (${callee.params.join(', ')}), got (${args.map((arg) => arg.type).join(', ')})`,
     );
   }
-  return [...args.flatMap((arg) => [...arg.code]), 0x10, ...unsigned(callee.index)];
+  code.push(0x10, ...unsigned(callee.index));
+  return code;
 }
 
 /** A call of one result as an expression: evaluate it once. */

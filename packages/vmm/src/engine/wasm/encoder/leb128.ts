@@ -1,6 +1,12 @@
-/** LEB128 integers (WebAssembly Core Specification, "Binary Format: Values"). */
+/** LEB128 integers (WebAssembly Core Specification, "Binary Format: Values"). The bytes are not to be changed. */
 
-export function unsigned(value: number): number[] {
+type Bytes = readonly number[];
+
+/** One-byte encodings, made once: most numbers in code are small. */
+const OneByte: readonly Bytes[] = Array.from({ length: 0x80 }, (_, value) => [value]);
+
+export function unsigned(value: number): Bytes {
+  if (value < 0x80) return OneByte[value]!;
   const bytes: number[] = [];
   let rest = value;
   while (rest >= 0x80) {
@@ -11,7 +17,23 @@ export function unsigned(value: number): number[] {
   return bytes;
 }
 
-export function signed(value: bigint): number[] {
+/** Of a signed 32-bit number. */
+export function signed32(value: number): Bytes {
+  if (value >= -0x40 && value < 0x40) return OneByte[value & 0x7f]!;
+  const bytes: number[] = [];
+  let rest = value | 0;
+  for (;;) {
+    const byte = rest & 0x7f;
+    rest >>= 7;
+    const done = (rest === 0 && (byte & 0x40) === 0) || (rest === -1 && (byte & 0x40) !== 0);
+    bytes.push(done ? byte : byte | 0x80);
+    if (done) return bytes;
+  }
+}
+
+export function signed(value: bigint): Bytes {
+  const small = Number(value);
+  if (small === (small | 0)) return signed32(small);
   const bytes: number[] = [];
   let rest = value;
   for (;;) {

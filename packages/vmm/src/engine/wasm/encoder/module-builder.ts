@@ -131,7 +131,7 @@ export class ModuleBuilder {
 
   #body(ref: FunctionRef, body: FinishedBody | undefined): number[] {
     if (!body) throw new Error(`${ref.name} is declared but not defined`);
-    return unsigned(body.bytes.length).concat(body.bytes);
+    return [...unsigned(body.bytes.length)].concat(body.bytes);
   }
 
   #importEntries(): number[][] {
@@ -167,8 +167,8 @@ function text(value: string): number[] {
   return [...unsigned(bytes.length), ...bytes];
 }
 
-function vector(items: readonly number[][]): number[] {
-  const out = unsigned(items.length);
+function vector(items: readonly (readonly number[])[]): number[] {
+  const out = [...unsigned(items.length)];
   for (const item of items) for (let i = 0; i < item.length; i++) out.push(item[i]!);
   return out;
 }

@@ -5,7 +5,7 @@
  * An expression that is used twice is evaluated twice: give it a name with `FunctionBuilder.let` first. Integer literals
  * stand for constants wherever an operand is expected.
  */
-import { signed, unsigned } from './leb128.ts';
+import { signed, signed32, unsigned } from './leb128.ts';
 
 export type ValueType = 'i32' | 'i64' | 'f32' | 'f64' | 'v128';
 export const valueTypeByte: Readonly<Record<ValueType, number>> = {
@@ -29,11 +29,13 @@ export abstract class Value {
 }
 
 export function i32(value: I32Like): I32 {
-  return typeof value === 'number' ? new I32([0x41, ...signed(BigInt(value | 0))]) : value;
+  return typeof value === 'number' ? new I32([0x41, ...signed32(value | 0)]) : value;
 }
 
 export function i64(value: I64Like): I64 {
-  return value instanceof I64 ? value : new I64([0x42, ...signed(BigInt.asIntN(64, BigInt(value)))]);
+  if (value instanceof I64) return value;
+  if (typeof value === 'number' && value === (value | 0)) return new I64([0x42, ...signed32(value)]);
+  return new I64([0x42, ...signed(BigInt.asIntN(64, BigInt(value)))]);
 }
 
 export function f64(value: number): F64 {
@@ -1151,7 +1153,13 @@ export class V128 extends Value {
 /** A wasm local: readable as an expression of its type. */
 export type Local<T extends Value> = T & { readonly local: number };
 
+const locals: Record<ValueType, Value[]> = { i32: [], i64: [], f32: [], f64: [], v128: [] };
+
 export function localGet(type: ValueType, index: number): Value {
+  return (locals[type][index] ??= makeLocal(type, index));
+}
+
+function makeLocal(type: ValueType, index: number): Value {
   const code = [0x20, ...unsigned(index)];
   const value =
     type === 'i32'

@@ -425,8 +425,11 @@ function enterRegion(loop: Loop, { leave, jump, regionType }: WaysOut): void {
   const header = f.let(pc.sub(BlockHeaderSize));
   const slot = header.load32(BlockHeader.RegionSlot);
   f.store32(cpu, Cpu.InRegion, 1);
+  const before = f.let(left);
   f.set(left, f.callIndirect(regionType, slot, cpu, left, header.load32(BlockHeader.RegionEntry)));
   f.store32(cpu, Cpu.InRegion, 0);
+  f.store64(cpu, Cpu.RegionRetired, cpu.load64(Cpu.RegionRetired).add(before.sub(left).toI64s()));
+  f.store32(cpu, Cpu.RegionEntries, cpu.load32(Cpu.RegionEntries).add(1));
   f.set(pc, cpu.add(Cpu.ExitRecord));
   f.set(status, cpu.load32(Cpu.RegionStatus));
   f.brIf(leave, status, false);

@@ -152,6 +152,9 @@ export const Cpu = {
   ExitRecord: 0x8e0,
   /** u32: HandlerResult that translated code was left with; 0 for a jump to Cpu.Rip. */
   RegionStatus: 0x8c8,
+  /** i64: of the instructions retired, those of translated code; i32: times that translated code was entered */
+  RegionRetired: 0x8d8,
+  RegionEntries: 0x8d4,
   /** u32: 1 while translated code runs. */
   InRegion: 0x8cc,
   /** u32: first record of the block that the interpreter was about to run when its budget was used up, or 0. */

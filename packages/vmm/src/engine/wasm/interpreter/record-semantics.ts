@@ -40,6 +40,9 @@ export class RecordSemantics extends BaseSemantics implements RecordContext {
     this.operands = instruction.operands.map((form, position) => createOperand(this, form, position));
   }
 
+  userFlag(): I32 {
+    return this.cpu.load32(Cpu.Cpl).eq(3).shl(1);
+  }
   tlb(): I32 {
     return this.#site.tlb();
   }

@@ -139,7 +139,11 @@ class KnownImmediate extends BaseOperand {
 
   constructor(context: KnownContext, form: OperandForm, { low, high }: DecodedOperand) {
     super(context, form);
-    this.#value = (BigInt(high) << 32n) | BigInt(low >>> 0);
+    this.#value = BigInt.asIntN(64, (BigInt(high) << 32n) | BigInt(low >>> 0));
+  }
+
+  get constant(): bigint {
+    return this.#value;
   }
 
   read(width: Width = 64): Local<I64> {

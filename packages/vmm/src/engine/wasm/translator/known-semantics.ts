@@ -6,6 +6,7 @@ import { BaseSemantics, type CoreFunctions } from '../emit/base-semantics.ts';
 import { formOf } from '../emit/form.ts';
 import { isStringRow } from '../emit/form.ts';
 import { Cpu } from '../interpreter/cpu-layout.ts';
+import { Access } from '../softmmu/access.ts';
 import type { DecodedInstruction } from '../../../x86/decode/decoder.ts';
 import { type KnownContext, createKnownOperand } from './known-operand.ts';
 import type { RegionInstruction } from './region.ts';
@@ -21,6 +22,8 @@ export interface RegionSite {
   /** RIP of the page's first byte. */
   readonly page: Local<I64>;
   readonly tlb: I32;
+  /** The code runs at CPL 3. */
+  readonly user: boolean;
   /** Emits: store what an exit record tells of the current instruction. */
   describe(): void;
   /** Emits: leave the function at the current instruction with a HandlerResult. */
@@ -54,6 +57,9 @@ export class KnownSemantics extends BaseSemantics implements KnownContext {
       : operands.map((operand, i) => createKnownOperand(this, operand, decoded.operands[i]!));
   }
 
+  userFlag(): I32 {
+    return i32(this.#site.user ? Access.User : 0);
+  }
   tlb(): I32 {
     return this.#site.tlb;
   }

@@ -26,6 +26,8 @@ export interface RegionJob {
   readonly bytes: Uint8Array<ArrayBuffer>;
   /** Page offset of the hot address. */
   readonly entry: number;
+  /** The code runs at CPL 3. */
+  readonly user: boolean;
   /** Page offsets at which the interpreter has blocks. */
   readonly heads: readonly number[];
 }
@@ -73,9 +75,9 @@ export class RegionPipeline {
   }
 
   compile(jobs: readonly RegionJob[]): CompiledRegions {
-    const found = jobs.map(({ id, bytes, entry, heads }) => ({
+    const found = jobs.map(({ id, bytes, entry, user, heads }) => ({
       id,
-      region: findRegion({ bytes, entry, heads: new Set(heads) }, this.#decoder, (name) => semantics.has(name)),
+      region: findRegion({ bytes, entry, user, heads: new Set(heads) }, this.#decoder, (name) => semantics.has(name)),
     }));
     const left = found.filter(({ region }) => region === undefined).map(({ id }) => id);
     const good = found.filter((job): job is { id: number; region: Region } => job.region !== undefined);

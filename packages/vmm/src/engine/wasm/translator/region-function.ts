@@ -11,7 +11,7 @@ import type { CoreFunctions } from '../emit/base-semantics.ts';
 import { Cpu } from '../interpreter/cpu-layout.ts';
 import { Record } from '../interpreter/record.ts';
 import { Dispatcher, type FlowPlan, planFlow } from './control-flow.ts';
-import { KnownFlags } from './known-flags.ts';
+import { KnownFlags, UnknownOperation } from './known-flags.ts';
 import { KnownSemantics, type RegionSite } from './known-semantics.ts';
 import type { BasicBlock, Region, RegionInstruction } from './region.ts';
 import { RegisterLocals } from './registers.ts';
@@ -103,28 +103,45 @@ class RegionEmitter {
 
   emit(): void {
     const f = this.#f;
-    f.block((jump) => {
-      this.#jumpLabel = jump;
+    f.block((out) => {
       f.block((leave) => {
         this.#leaveLabel = leave;
-        this.#tree(Dispatcher);
+        f.block((jump) => {
+          this.#jumpLabel = jump;
+          this.#tree(Dispatcher);
+        });
+        f.store64(this.#cpu, Cpu.Rip, this.#target);
+        f.store32(this.#cpu, Cpu.ExitRecord, 0);
+        f.set(this.#status, i32(0));
+        f.br(out);
       });
-      this.#registers.store();
-      f.store32(this.#cpu, Cpu.ExitRecord, this.#at.and(~0xffff));
-      f.store16(this.#cpu, Cpu.ExitRecord + Record.Offset, this.#at);
-      f.store32(this.#cpu, Cpu.RegionStatus, this.#status);
-      f.return(this.#left);
+      this.#leftAt();
     });
+    this.#flags.operation = UnknownOperation;
+    this.#flags.complete();
     this.#registers.store();
-    f.store32(this.#cpu, Cpu.ExitRecord, 0);
-    f.store32(this.#cpu, Cpu.RegionStatus, 0);
-    f.store64(this.#cpu, Cpu.Rip, this.#target);
+    f.store32(this.#cpu, Cpu.RegionStatus, this.#status);
     f.return(this.#left);
     f.prepend(() => {
-      f.set(this.#page, this.#cpu.load64(Cpu.RipPage) as Local<I64>);
-      f.set(this.#tlb, this.#cpu.load32(Cpu.TlbBank) as Local<I32>);
+      f.set(this.#page, this.#cpu.load64(Cpu.RipPage));
+      f.set(this.#tlb, this.#cpu.load32(Cpu.TlbBank));
       this.#registers.load();
     });
+  }
+
+  /** Tells what #at packs. */
+  #leftAt(): void {
+    const f = this.#f;
+    this.#describe(this.#at);
+    const operation = f.let(this.#at.shrU(At.Operation));
+    f.if(operation.ne(UnknownOperation), () => this.#flags.settleAs(operation));
+  }
+
+  #describe(at: I32): void {
+    const f = this.#f;
+    f.store8(this.#cpu, Cpu.ExitRecord + Record.Length, at.shrU(At.Length).and(15));
+    f.store8(this.#cpu, Cpu.ExitRecord + Record.Count, at.shrU(At.Count));
+    f.store16(this.#cpu, Cpu.ExitRecord + Record.Offset, at.and(0xfff));
   }
 
   /** A node, and what it dominates. */
@@ -133,7 +150,7 @@ class RegionEmitter {
     if (!this.#plan.isLoop(node)) return within();
     this.#f.loop((start) => {
       this.#loops.set(node, start);
-      this.#flags.forget();
+      this.#flags.operation = UnknownOperation;
       within();
     });
   }
@@ -146,7 +163,7 @@ class RegionEmitter {
       this.#labels.set(outermost, end);
       this.#within(node, merges);
     });
-    this.#flags.forget();
+    this.#flags.operation = UnknownOperation;
     this.#tree(outermost);
   }
 
@@ -172,49 +189,59 @@ class RegionEmitter {
 
   #instruction(node: number, block: BasicBlock, instruction: RegionInstruction, count: number): void {
     const f = this.#f;
+    const flags = this.#flags;
     const { offset, decoded } = instruction;
-    const at = i32(offset | (decoded.length << 16) | (count << 24));
+    const place = offset | (decoded.length << At.Length) | (count << At.Count);
     let end: Label | undefined;
     const site: RegionSite = {
       f,
       cpu: this.#cpu,
       core: this.#core,
       registers: this.#registers,
-      flags: this.#flags,
+      flags,
       page: this.#page,
       tlb: this.#tlb,
-      describe: () => {
-        f.store32(this.#cpu, Cpu.ExitRecord, at.and(~0xffff));
-        f.store16(this.#cpu, Cpu.ExitRecord + Record.Offset, at);
-      },
+      user: this.#region.user,
+      describe: () => this.#describe(i32(place)),
       leave: (status) => {
-        f.set(this.#status, status as Local<I32>);
-        f.set(this.#at, at as Local<I32>);
+        f.set(this.#status, status);
+        f.set(this.#at, i32(place | (flags.operation << At.Operation)));
         f.br(this.#leaveLabel);
       },
       branch: () => {
-        const before = this.#flags.last;
+        const before = flags.operation;
         this.#goTo(node, block.taken!, count);
-        this.#flags.last = before;
+        flags.operation = before;
+        flags.beginInstruction();
       },
       jump: (target) => this.#jump(block, target, count),
       done: () => f.br(end!),
     };
     const semantic = this.#semantic(decoded.row.mnemonic);
-    const depth = f.depth;
-    f.scope(() => {
-      const emit = (): void => semantic(new KnownSemantics(site, instruction));
-      if (!EndsEarly.has(decoded.row.group)) return emit();
+    const emit = (): void => f.scope(() => semantic(new KnownSemantics(site, instruction)));
+    if (EndsEarly.has(decoded.row.group)) {
+      flags.complete();
       f.block((label) => {
         end = label;
+        flags.beginInstruction();
         emit();
       });
-    });
-    this.#flags.endInstruction(depth);
+      return;
+    }
+    const start = f.mark();
+    const before = flags.operation;
+    flags.beginInstruction();
+    emit();
+    if (!flags.onOnePath) return;
+    f.backTo(start);
+    flags.operation = before;
+    flags.beginInstruction();
+    flags.complete();
+    emit();
   }
 
   #count(instructions: number): void {
-    this.#f.set(this.#left, this.#left.sub(instructions) as Local<I32>);
+    this.#f.set(this.#left, this.#left.sub(instructions));
   }
 
   /** A direct jump to an offset of the page. */
@@ -224,34 +251,37 @@ class RegionEmitter {
     const to = this.#nodes.get(offset);
     if (to === undefined) return this.#leaveTo(offset);
     const kind = this.#plan.edge(from, to);
+    if (kind === 'forward' && !this.#plan.isMerge(to) && !this.#plan.isLoop(to)) return this.#tree(to);
+    this.#flags.settle();
     if (kind === 'forward') {
-      const label = this.#labels.get(to);
-      if (this.#plan.isMerge(to)) f.br(label!);
+      if (this.#plan.isMerge(to)) f.br(this.#labels.get(to)!);
       else this.#tree(to);
       return;
     }
     f.unlikely(this.#left.ltS(0), () => this.#leaveTo(offset));
     if (kind === 'back') return f.br(this.#loops.get(to)!);
-    f.set(this.#next, i32(this.#plan.targets.indexOf(to)) as Local<I32>);
+    f.set(this.#next, i32(this.#plan.targets.indexOf(to)));
     f.br(this.#loops.get(Dispatcher)!);
   }
 
   #leaveTo(offset: number): void {
-    this.#f.set(this.#target, this.#page.add(offset) as Local<I64>);
+    this.#flags.settle();
+    this.#f.set(this.#target, this.#page.add(offset));
     this.#f.br(this.#jumpLabel);
   }
 
   /** A computed jump: to where a call of this region comes back to, or out of the region. */
   #jump(block: BasicBlock, target: I64, count: number): void {
     const f = this.#f;
-    f.set(this.#target, target as Local<I64>);
+    f.set(this.#target, target);
     this.#count(count);
+    this.#flags.settle();
     if (block.returns && this.#returnSites.length > 0) {
       f.if(this.#left.geS(0), () => {
         const offset = f.let(this.#target.sub(this.#page));
         for (const site of this.#returnSites) {
           f.if(offset.eq(site), () => {
-            f.set(this.#next, i32(this.entryNumber(site)) as Local<I32>);
+            f.set(this.#next, i32(this.entryNumber(site)));
             f.br(this.#loops.get(Dispatcher)!);
           });
         }
@@ -263,6 +293,9 @@ class RegionEmitter {
 
 /** Groups with instructions that may be done before their semantic's end. */
 const EndsEarly: ReadonlySet<string> = new Set(['string', 'x87']);
+
+/** Where an instruction is left at, packed: its offset, length, count in its block, and the operation that flags follow from. */
+const At = { Length: 12, Count: 16, Operation: 24 } as const;
 
 const endsItself = ({ instructions, taken, returns }: BasicBlock): boolean =>
   taken !== undefined || returns || /^(JMP|CALL)$/.test(instructions.at(-1)!.decoded.row.mnemonic);

@@ -36,6 +36,8 @@ export interface BasicBlock {
 }
 
 export interface Region {
+  /** The code runs at CPL 3. */
+  readonly user: boolean;
   /** Page offset of the first byte that a hot address led to. */
   readonly entry: number;
   /** By start, the entry's block first. */
@@ -51,6 +53,7 @@ export interface RegionSource {
   /** The page's bytes, and 16 bytes more that are never used. */
   readonly bytes: Uint8Array;
   readonly entry: number;
+  readonly user: boolean;
   /** Page offsets at which the interpreter has blocks: what no block starts at was never branched to. */
   readonly heads: ReadonlySet<number>;
 }
@@ -123,6 +126,7 @@ class RegionFinder {
     }
     const entries = [entry, ...[...this.#entries].filter((start) => start !== entry && blocks.has(start))];
     return {
+      user: this.#source.user,
       entry,
       blocks,
       entries,

@@ -84,17 +84,17 @@ export class RegisterLocals implements FlagStorage {
       this.#f.store64(this.#cpu, register.offset, register.local);
     }
     const result = call();
-    for (const register of all) this.#f.set(register.local, this.#cpu.load64(register.offset) as Local<I64>);
+    for (const register of all) this.#f.set(register.local, this.#cpu.load64(register.offset));
     return result;
   }
 
   /** Emits the loads of everything that was read or written. */
   load(): void {
     for (const { local, offset, used } of this.#integers()) {
-      if (used) this.#f.set(local, this.#cpu.load64(offset) as Local<I64>);
+      if (used) this.#f.set(local, this.#cpu.load64(offset));
     }
     for (const { local, offset, used } of this.#xmms) {
-      if (used) this.#f.set(local, this.#cpu.loadV128(offset) as Local<V128>);
+      if (used) this.#f.set(local, this.#cpu.loadV128(offset));
     }
   }
 
@@ -115,7 +115,7 @@ export class RegisterLocals implements FlagStorage {
   #set<T extends I64 | V128>(register: Cached<T>, value: T): void {
     // Loaded as well: not every path through the function writes it before it is stored
     register.used = register.written = true;
-    this.#f.set(register.local, value as Local<T>);
+    this.#f.set(register.local, value);
   }
 }
 

@@ -83,6 +83,8 @@ export class Translator {
   readonly #entries = new Map<number, { region: InstalledRegion; number: number }>();
   /** How often code of a page was dropped. */
   readonly #drops = new Map<number, number>();
+  /** RAM page whose code was dropped last. */
+  #lastDrop = -1;
   #regions = 0;
   #nextId = 1;
   #statistics = { regions: 0, instructions: 0, dropped: 0, evictions: 0 };
@@ -118,7 +120,10 @@ export class Translator {
     if (place === undefined) return;
     const known = this.#entries.get(place);
     if (known) return this.#patch(block, known.region, known.number);
-    if (this.#parts.threshold === 0 && !this.#settled.has(place)) {
+    if (this.#parts.threshold > 0 || this.#settled.has(place)) return;
+    // Code that writes to its own page goes on in the interpreter: translated anew, it would be left at the same write
+    if (page === this.#lastDrop) this.#lastDrop = -1;
+    else {
       this.#request(vcpu, header, place, page);
       this.poll();
     }
@@ -138,6 +143,7 @@ export class Translator {
     }
     const regions = this.#byPage.get(page);
     if (!regions) return false;
+    this.#lastDrop = page;
     this.#drops.set(page, (this.#drops.get(page) ?? 0) + 1);
     for (const region of regions) this.#forget(region);
     this.#byPage.delete(page);
@@ -182,7 +188,7 @@ export class Translator {
     const pending = { page, physical: address - entry, key, entry, bytes };
     const id = this.#nextId++;
     this.#pending.set(id, pending);
-    this.#parts.compiler.submit({ id, bytes, entry, heads: this.#heads(vcpu, page, key) });
+    this.#parts.compiler.submit({ id, bytes, entry, user: (key & ModeKey.User) !== 0, heads: this.#heads(vcpu, page, key) });
   }
 
   /** Page offsets of the interpreter's blocks. */

@@ -53,8 +53,8 @@ const incDec =
     const a = s.op0.readModify();
     const result = s.let(a.add(by).signExtend(width));
     s.op0.write(result);
-    const overflow = by === 1 ? a.xor(-1).and(result) : a.and(result.xor(-1));
-    s.flags.assign({ result, overflow: overflow.ltS(0), adjust: a.xor(result).shrU(4).toI32().and(1) });
+    if (by === 1) s.flags.increment(a, result);
+    else s.flags.decrement(a, result);
   };
 
 const not: Semantic = (s) => s.op0.write(s.op0.readModify().xor(-1));

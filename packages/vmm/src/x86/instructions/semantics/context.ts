@@ -39,6 +39,8 @@ export interface Operand {
   /** Static register number of segment, control, debug and st operands; -1 otherwise. */
   readonly index: number;
 
+  /** An immediate's value, sign-extended, where it is known while emitting. */
+  readonly constant?: bigint;
   /** Integer value, sign-extended from `width` (default: bits) to 64. May fault for memory. Evaluate once: `let` inside. */
   read(width?: Width): Local<I64>;
   /** The same, zero-extended. */
@@ -86,6 +88,10 @@ export interface FlagsWriter {
   add(a: I64, b: I64, r: I64): void;
   /** r = a - b */
   sub(a: I64, b: I64, r: I64): void;
+  /** r = a + 1, CF stays */
+  increment(a: I64, r: I64): void;
+  /** r = a - 1, CF stays */
+  decrement(a: I64, r: I64): void;
   /** CF = OF = AF = 0 */
   logic(r: I64): void;
   /** Only what is named changes. `result` (sign-extended) sets ZF, SF and PF and clears AF unless `adjust` is given. 0/1 conditions otherwise. */

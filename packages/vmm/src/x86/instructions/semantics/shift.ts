@@ -1,10 +1,16 @@
 /** Shifts, rotates and bit instructions (SDM Vol. 2, Operation sections). */
 import { type I32, type I64, type Local, i32, i64 } from '../../../engine/wasm/encoder/values.ts';
-import type { Semantic, Semantics, Width } from './context.ts';
+import type { Operand, Semantic, Semantics, Width } from './context.ts';
 
 /** The count, masked to 5 bits (6 with 64-bit operands). */
 const countOf = (s: Semantics, operand = s.op1): Local<I64> =>
   s.let(operand.read(8).and(s.form.width === 64 ? 63 : 31));
+
+/** Emits `then` for counts other than zero: by zero, no flag changes. */
+function unlessZero(s: Semantics, count: I64, operand: Operand, then: () => void): void {
+  if (operand.constant === undefined) s.f.if(count.eqz().eqz(), then);
+  else if ((operand.constant & BigInt(s.form.width === 64 ? 63 : 31)) !== 0n) then();
+}
 
 /** A shift by zero writes the destination (clearing the upper half of a 32-bit register) but no flag. */
 const shift =
@@ -27,7 +33,7 @@ const shift =
     const { result, carry, overflow } = operation(s, { signed, unsigned }, count);
     const value = s.let(result.signExtend(width));
     s.op0.write(value);
-    s.f.if(count.eqz().eqz(), () => {
+    unlessZero(s, count, s.op1, () => {
       const carryOut = s.let(carry.toI32().and(1));
       s.flags.assign({ result: value, carry: carryOut, overflow: overflow(value, carryOut) });
     });
@@ -67,7 +73,7 @@ const rotate =
     const left = s.let((right ? i64(width).sub(count) : count).and(width - 1));
     const result = s.let(rotateLeft(value, left, width).signExtend(width));
     s.op0.write(result);
-    s.f.if(count.eqz().eqz(), () => {
+    unlessZero(s, count, s.op1, () => {
       const top = s.let(result.ltS(0));
       const carry = right ? top : s.let(result.toI32().and(1));
       const next = right
@@ -127,7 +133,7 @@ const doubleShift =
     const source = s.op1.readUnsigned();
     const count = countOf(s, s.op2);
     const result = s.let(destination as I64);
-    s.f.if(count.eqz().eqz(), () => {
+    unlessZero(s, count, s.op2, () => {
       const rest = s.let(i64(width).sub(count));
       const [combined, carry] =
         width === 16
