@@ -28,6 +28,13 @@ const HostPackages = {
 /** Whole guests come last: what is wrong with a part shows in the part's own tests first. */
 const Phases = [
   { name: 'unit and contract tests', folders: ['packages', 'tests/contract', 'tests/guest', 'tests/differential'] },
+  {
+    name: 'translated code',
+    folders: ['tests/contract', 'tests/differential'],
+    files: /contract\/(system-|engine-wasm)|differential\/(instructions|programs)/,
+    // Every block is translated before it is first executed
+    environment: { LODGER_TEST_MODE: 'translator' },
+  },
   { name: 'boots', folders: ['tests/boot'] },
 ];
 /** What the nested host runs, all in one boot: tests of the kvm engine where its /dev/kvm is as on real hardware. */
@@ -113,11 +120,15 @@ function seconds(started) {
   return `${((Date.now() - started) / 1000).toFixed(1)} s`;
 }
 
-async function runPhase({ name, folders }, words) {
-  const files = testFiles(folders, words);
+async function runPhase({ name, folders, files: pattern = /./, environment = {} }, words) {
+  const files = testFiles(folders, words).filter((file) => pattern.test(file));
   if (files.length === 0) return;
   const started = Date.now();
-  for await (const event of run({ files, concurrency, timeout: 900_000 })) record(event);
+  Object.assign(process.env, environment);
+  for await (const event of run({ files, concurrency, timeout: 900_000 })) {
+    record(Object.keys(environment).length === 0 ? event : renamed(event, name));
+  }
+  for (const variable of Object.keys(environment)) delete process.env[variable];
   console.log(`${name}: ${files.length} files, ${seconds(started)}`);
 }
 
@@ -150,7 +161,7 @@ async function runNested({ name, folders, files: pattern, timeout }, words) {
   }
   for await (const line of createInterface({ input: host.stdout })) {
     const event = JSON.parse(line);
-    record({ ...event, data: { ...event.data, name: `${event.data.name} [${name}]` } });
+    record(renamed(event, name));
   }
   const status = await ended;
   if (status !== 0) {
@@ -158,6 +169,11 @@ async function runNested({ name, folders, files: pattern, timeout }, words) {
     console.log(`FAILED ${name}: ended with status ${status} before its tests were done`);
   }
   console.log(`${name}: ${files.length} files, ${seconds(started)}`);
+}
+
+/** The same event of a test that other phases have as well. */
+function renamed(event, phase) {
+  return { ...event, data: { ...event.data, name: `${event.data.name} [${phase}]` } };
 }
 
 function record({ type, data }) {

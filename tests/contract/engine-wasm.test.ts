@@ -12,7 +12,8 @@ function create(): EngineUnderTest {
   const clock = new ManualClock();
   return {
     clock,
-    createVm: (config) => new WasmEngine({ slackSize: SlackSize, ...EngineModes[modeOfTest] }).createVm({ ...config, clock }),
+    createVm: (config) =>
+      new WasmEngine({ slackSize: SlackSize, ...EngineModes[modeOfTest] }).createVm({ ...config, clock }),
     advance: (nanoseconds) => clock.advance(nanoseconds),
   };
 }

@@ -7,10 +7,10 @@
  * the stub's IRET. A guest ends with {@link finish}.
  */
 import { gpa } from '@lodger/vmm/memory/address.js';
-import type { EngineVm, Vcpu } from '@lodger/vmm/engine/engine.js';
+import type { Vcpu } from '@lodger/vmm/engine/engine.js';
 import type { Segment, VcpuState } from '@lodger/vmm/engine/state.js';
-import { EngineModes, modeOfTest } from '../guest/engine-modes.ts';
-import { WasmEngine } from '@lodger/vmm/engine/wasm/engine.js';
+import { type EngineMode, EngineModes, modeOfTest } from '../guest/engine-modes.ts';
+import { WasmEngine, type WasmEngineVm } from '@lodger/vmm/engine/wasm/engine.js';
 import { ManualClock } from '@lodger/vmm/time/manual-clock.js';
 import { Assembler, type CodeBits } from '../guest/assembler.ts';
 import { At, GdtLimit, MemorySize, Sel, Type, gate, standardDescriptors } from './system-layout.ts';
@@ -50,14 +50,18 @@ export type Stop = Frame | { readonly kind: 'done'; readonly value: number } | {
 export const finish = (a: Assembler): Assembler => a.db(0xe6, Port.Done);
 
 export class SystemGuest {
-  readonly vm: EngineVm;
+  readonly vm: WasmEngineVm;
   readonly vcpu: Vcpu;
   readonly #reset: VcpuState;
   /** Bits of the slots that the handlers' gates push. */
   frameBits: 16 | 32 | 64 = 32;
 
-  constructor() {
-    this.vm = new WasmEngine(EngineModes[modeOfTest]).createVm({ memorySize: MemorySize, vcpus: 1, clock: new ManualClock() });
+  constructor(mode: EngineMode = modeOfTest) {
+    this.vm = new WasmEngine(EngineModes[mode]).createVm({
+      memorySize: MemorySize,
+      vcpus: 1,
+      clock: new ManualClock(),
+    });
     this.vcpu = this.vm.createVcpu(0);
     this.#reset = this.vcpu.state();
   }

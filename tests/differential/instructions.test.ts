@@ -18,7 +18,8 @@ import { GuestSize } from './harness-layout.ts';
 import { kvmAvailable, KvmTarget } from './kvm-runner.ts';
 import { OracleSession } from './session.ts';
 
-const modes: readonly Mode[] = [64, 32, 16];
+/** Only 64-bit code is translated. */
+const modes: readonly Mode[] = modeOfTest === 'interpreter' ? [64, 32, 16] : [64];
 
 /** Compares forms; prints a line for each that differs. Answers how many cases differ. */
 function compareForms(session: OracleSession, group: string, mode: Mode, forms: readonly Form[]): number {

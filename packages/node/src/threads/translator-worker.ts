@@ -1,6 +1,10 @@
 /** The translator's thread: compiles what the machine's thread asks for, several regions to a module. */
 import { receiveMessageOnPort, workerData } from 'node:worker_threads';
-import { RegionPipeline, type CompiledRegions, type RegionJob } from '@lodger/vmm/engine/wasm/translator/region-compiler.js';
+import {
+  RegionPipeline,
+  type CompiledRegions,
+  type RegionJob,
+} from '@lodger/vmm/engine/wasm/translator/region-compiler.js';
 import type { TranslatorRequest, TranslatorWorkerData } from './engines/translation.ts';
 import { nameThread } from './thread-name.ts';
 
@@ -31,7 +35,8 @@ function compile(batch: readonly RegionJob[]): CompiledRegions[] {
 port.on('message', (first: TranslatorRequest) => {
   take(first);
   while (pipeline) {
-    for (let next = receiveMessageOnPort(port); next; next = receiveMessageOnPort(port)) take(next.message as TranslatorRequest);
+    for (let next = receiveMessageOnPort(port); next; next = receiveMessageOnPort(port))
+      take(next.message as TranslatorRequest);
     if (jobs.length === 0) return;
     for (const result of compile(jobs.splice(0, MaxBatch))) {
       port.postMessage(result);

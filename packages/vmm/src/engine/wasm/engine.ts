@@ -67,7 +67,7 @@ export interface TranslatorOptions {
 }
 
 /** A slice is some 30 µs of interpreting: this is about the time that compiling a region takes. */
-const DefaultThreshold = 16;
+const DefaultThreshold = 24;
 const CounterBytes = 0x3000;
 const PageSize = 4096;
 /** What a guest's slice is charged for decoding a block, and for dropping a page's blocks, in instructions. */
@@ -219,7 +219,8 @@ export class WasmEngineVm implements EngineVm {
       decoder,
     });
     this.#lowering.onCodePage = (page) => this.caches.protectPage(page);
-    if (options.translator) this.#translator = this.#createTranslator(options.translator, memory, decoderFeatures, rare);
+    if (options.translator)
+      this.#translator = this.#createTranslator(options.translator, memory, decoderFeatures, rare);
     this.layout.cpuBlocks.forEach((at, id) => {
       const cpu = new RareCpu(this.#view, at, this.core);
       cpu.flushTlb = (includeGlobal) => this.caches.flushTlb(at, includeGlobal);
@@ -237,6 +238,7 @@ export class WasmEngineVm implements EngineVm {
   ): Translator {
     const compiler = createCompiler({
       buffer: this.buffer,
+      ram: this.layout.ram,
       wasmPages: this.layout.wasmPages,
       rareNames: rare.names,
       data: { start: VmBlock + VmField.TranslatorData, end: VmBlock + VmBlockSize },
@@ -245,7 +247,17 @@ export class WasmEngineVm implements EngineVm {
     });
     const { layout, core, handlers, caches } = this;
     const lowering = this.#lowering;
-    const translator = new Translator({ layout, memory, core, handlers, caches, lowering, rare: rare.call, compiler, threshold });
+    const translator = new Translator({
+      layout,
+      memory,
+      core,
+      handlers,
+      caches,
+      lowering,
+      rare: rare.call,
+      compiler,
+      threshold,
+    });
     caches.onDrop = (page) => translator.dropPage(page);
     return translator;
   }
@@ -303,7 +315,7 @@ export class WasmEngineVm implements EngineVm {
       flushTranslations: (cpu) => this.caches.flushTlb(cpu, true),
       beforeRun: (vcpu) => this.#model.beforeRun(vcpu),
       beforeSlice: () => this.#translator?.poll(),
-      sample: (vcpu, block) => this.#translator?.sample(vcpu, block) ?? false,
+      sample: (vcpu, block) => this.#translator?.sample(vcpu, block, this.#cpus[vcpu]!.rip) ?? false,
       afterRun: (vcpu, wantsMore) => this.#model.afterRun(vcpu, wantsMore),
     });
     this.#vcpus[id] = vcpu;
@@ -433,7 +445,7 @@ export class WasmEngineVm implements EngineVm {
       block = this.#lowering.lower(request);
     }
     if (typeof block === 'number') {
-      this.#translator?.onBlock(vcpu, block, (host - this.layout.ram) >>> 12);
+      this.#translator?.onBlock(vcpu, block, cpu.rip);
       return block;
     }
     if (typeof block === 'object') cpu.raise(block.vector);
@@ -479,7 +491,8 @@ export class WasmEngineVm implements EngineVm {
     const content = bytes();
     const at = this.#dataNext;
     this.#dataNext += Math.ceil(content.length / 16) * 16;
-    if (this.#dataNext > VmBlock + VmField.TranslatorData) throw new Error(`constant data of instructions is full at '${name}'`);
+    if (this.#dataNext > VmBlock + VmField.TranslatorData)
+      throw new Error(`constant data of instructions is full at '${name}'`);
     new Uint8Array(this.buffer).set(content, at);
     this.#data.set(name, at);
     return at;

@@ -120,7 +120,8 @@ export class ModuleBuilder {
       const indices = vector(this.#elements.map((ref) => unsigned(ref.index)));
       out.push(section(9, [1, 0x00, 0x41, 0x00, 0x0b, ...indices]));
     }
-    if (this.#optimized) out.push(section(0, [...text('compilationHints'), ...vector(this.#functions.map(() => [OptimizedEagerly]))]));
+    if (this.#optimized)
+      out.push(section(0, [...text('compilationHints'), ...vector(this.#functions.map(() => [OptimizedEagerly]))]));
     const hinted = this.#functions.filter((entry) => entry.body && entry.body.hints.length > 0);
     if (hinted.length > 0)
       out.push(section(0, [...text('metadata.code.branch_hint'), ...vector(hinted.map(branchHints))]));

@@ -12,6 +12,7 @@ import { type MmuFunctions, defineMmu } from '../softmmu/mmu.ts';
 import { BlockHashBuckets, type VmLayout } from '../softmmu/vm-layout.ts';
 import {
   Cpu,
+  FetchCacheEntry,
   HandlerResult,
   JumpCacheEntries,
   JumpCacheEntry,
@@ -19,6 +20,7 @@ import {
   LoopExit,
   SegmentField,
   SegmentIndex,
+  fetchCacheEntry,
   segmentOffset,
 } from './cpu-layout.ts';
 import { type EventFunctions, defineEvents } from './events.ts';
@@ -174,6 +176,9 @@ function defineLookup(module: ModuleBuilder, layout: VmLayout, mmu: MmuFunctions
       f.call(mmu.raise, cpu, i32(6), i32(0));
       f.return(i32(0));
     });
+    f.if(key.and(ModeKey.CodeMask).eq(ModeKey.Code64), () => {
+      fillFetchCache(f, cpu, f.let(linear.and(-4096n)), host.sub(layout.ram).shrU(12));
+    });
     const block = f.let(i32(0));
     findBlock(f, cpu, layout, mmu, { physical, key, linear, access }, block);
     f.if(block.eqz(), () => {
@@ -185,6 +190,14 @@ function defineLookup(module: ModuleBuilder, layout: VmLayout, mmu: MmuFunctions
     f.store32(entry, JumpCacheEntry.Block, block);
     f.return(block);
   });
+}
+
+/** Notes which RAM page the code at a linear page is in: 64-bit code only. */
+function fillFetchCache(f: FunctionBuilder, cpu: I32, linear: Local<I64>, page: I32): void {
+  const entry = f.let(fetchCacheEntry(cpu, linear));
+  f.store64(entry, FetchCacheEntry.Tag, linear);
+  f.store32(entry, FetchCacheEntry.Stamp, jumpStamp(cpu.load32(Cpu.JumpGeneration), cpu.load32(Cpu.ModeKey)));
+  f.store32(entry, FetchCacheEntry.Page, page);
 }
 
 const jumpStamp = (generation: I32, key: I32): I32 => generation.shl(ModeKey.Bits).or(key);
@@ -424,6 +437,7 @@ function enterRegion(loop: Loop, { leave, jump, regionType }: WaysOut): void {
   const { f, cpu, pc, left, status, target } = loop;
   const header = f.let(pc.sub(BlockHeaderSize));
   const slot = header.load32(BlockHeader.RegionSlot);
+  fillFetchCache(f, cpu, f.let(cpu.load64(Cpu.RipPage)), header.load32(BlockHeader.Page));
   f.store32(cpu, Cpu.InRegion, 1);
   const before = f.let(left);
   f.set(left, f.callIndirect(regionType, slot, cpu, left, header.load32(BlockHeader.RegionEntry)));

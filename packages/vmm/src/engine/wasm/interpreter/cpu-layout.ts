@@ -3,6 +3,7 @@
  *
  * Records (record.ts) name base and index registers by these offsets, so everything that they name lies below 64 KiB.
  */
+import type { I32, I64 } from '../encoder/values.ts';
 
 /** General registers RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8 to R15: 8 bytes each, encoding order. */
 export const gprOffset = (index: number): number => index * 8;
@@ -217,8 +218,33 @@ export const JumpCacheEntry = {
   Block: 12,
 } as const;
 
+/**
+ * Direct-mapped cache of fetches: from the linear address of a code page to where it is. Translated code asks it before it
+ * goes from page to page.
+ */
+export const FetchCacheOffset = JumpCacheOffset + JumpCacheEntries * JumpCacheEntrySize;
+export const FetchCacheEntries = 256;
+export const FetchCacheEntrySize = 16;
+export const FetchCacheEntry = {
+  /** i64: linear address of the page */
+  Tag: 0,
+  /** u32: as JumpCacheEntry.Stamp */
+  Stamp: 8,
+  /** u32: RAM page index */
+  Page: 12,
+} as const;
+
+/** The entry of a linear address. */
+export function fetchCacheEntry(cpu: I32, linear: I64): I32 {
+  const slot = linear
+    .toI32()
+    .shrU(12)
+    .and(FetchCacheEntries - 1);
+  return cpu.add(slot.shl(4)).add(FetchCacheOffset);
+}
+
 /** Size of a vCPU's state block in bytes. */
-export const CpuBlockSize = JumpCacheOffset + JumpCacheEntries * JumpCacheEntrySize;
+export const CpuBlockSize = FetchCacheOffset + FetchCacheEntries * FetchCacheEntrySize;
 
 /** What an out-of-line handler (and every handler, inside) answers. */
 export const HandlerResult = {

@@ -1,8 +1,9 @@
 /** Dropping what was cached of translations: TLB entries, the jump cache, decoded blocks. On the vCPU thread. */
 import {
   Cpu,
-  JumpCacheEntries,
-  JumpCacheEntrySize,
+  FetchCacheEntries,
+  FetchCacheEntrySize,
+  FetchCacheOffset,
   JumpCacheOffset,
   LocalFills,
   TlbBanks,
@@ -22,6 +23,8 @@ import { BlockHashBuckets, StaleRequest, VmBlock, VmField, type VmLayout } from 
 const GlobalBit = 0x8000_0000 | 0;
 /** A tag that never matches in slot 0: it belongs to slot 1. Elsewhere 0 does, which belongs to slot 0. */
 const SlotZeroEmpty = 1 << 12;
+/** Jump cache and fetch cache, one behind the other. */
+const JumpCachesSize = FetchCacheOffset + FetchCacheEntries * FetchCacheEntrySize - JumpCacheOffset;
 const LastGeneration = 0xffff_ffff >>> ModeKey.Bits;
 
 export class TranslationCaches {
@@ -107,7 +110,7 @@ export class TranslationCaches {
     this.#words[at] = generation;
     const start = cpu + JumpCacheOffset;
     // Entries of the generations of long ago would count again
-    if (generation === 0) this.#bytes.fill(0xff, start, start + JumpCacheEntries * JumpCacheEntrySize);
+    if (generation === 0) this.#bytes.fill(0xff, start, start + JumpCachesSize);
   }
 
   /** Writes to a RAM page must take the slow path from now on: its cached write translations go. */

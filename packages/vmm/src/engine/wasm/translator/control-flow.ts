@@ -126,7 +126,7 @@ function immediateDominators(successors: readonly (readonly number[])[], order: 
     }
     return a;
   };
-  for (let changed = true; changed; ) {
+  for (let changed = true; changed;) {
     changed = false;
     for (const node of nodes) {
       let dominator = -1;
@@ -145,9 +145,7 @@ function immediateDominators(successors: readonly (readonly number[])[], order: 
 
 function retreatingEdges(successors: readonly (readonly number[])[], order: readonly number[]): [number, number][] {
   return successors.flatMap((list, from) =>
-    order[from]! < 0
-      ? []
-      : list.filter((to) => order[to]! <= order[from]!).map((to): [number, number] => [from, to]),
+    order[from]! < 0 ? [] : list.filter((to) => order[to]! <= order[from]!).map((to): [number, number] => [from, to]),
   );
 }
 

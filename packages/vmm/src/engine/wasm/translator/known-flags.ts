@@ -226,7 +226,13 @@ export class KnownFlags extends LazyFlags {
   /** A switch over what the local tells. */
   #completeUnknown(): void {
     const f = this.#f;
-    const operations = [FlagOperation.Logic, FlagOperation.Sub, FlagOperation.Add, FlagOperation.Inc, FlagOperation.Dec];
+    const operations = [
+      FlagOperation.Logic,
+      FlagOperation.Sub,
+      FlagOperation.Add,
+      FlagOperation.Inc,
+      FlagOperation.Dec,
+    ];
     f.block((done) => {
       const nest = (rest: FlagOperation[], labels: Label[]): void => {
         const [first, ...others] = rest;

@@ -8,12 +8,13 @@ import type { FunctionBuilder, Label } from '../encoder/function-builder.ts';
 import { type I32, type I64, type Local, i32 } from '../encoder/values.ts';
 import type { Semantic } from '../../../x86/instructions/semantics/context.ts';
 import type { CoreFunctions } from '../emit/base-semantics.ts';
-import { Cpu } from '../interpreter/cpu-layout.ts';
+import { Cpu, FetchCacheEntry, fetchCacheEntry } from '../interpreter/cpu-layout.ts';
+import { ModeKey } from '../softmmu/block-header.ts';
 import { Record } from '../interpreter/record.ts';
 import { Dispatcher, type FlowPlan, planFlow } from './control-flow.ts';
 import { KnownFlags, UnknownOperation } from './known-flags.ts';
 import { KnownSemantics, type RegionSite } from './known-semantics.ts';
-import type { BasicBlock, Region, RegionInstruction } from './region.ts';
+import { type BasicBlock, type Region, type RegionInstruction, inPage, pageOf } from './region.ts';
 import { RegisterLocals } from './registers.ts';
 
 /** A return compares with so many places of the region that calls come back to. */
@@ -21,36 +22,49 @@ const MaxReturnSites = 8;
 
 /** A place where a region may be entered. */
 export interface RegionEntry {
-  /** In the page. */
   readonly offset: number;
-  /** Third argument of the region's function. */
+  /** Third argument of the region's function: which of its entries, and in the upper half how many pages after the first. */
   readonly number: number;
 }
+
+/** Bits of an entry's number that tell which it is. */
+const EntryBits = 16;
 
 export function emitRegion(
   f: FunctionBuilder,
   region: Region,
   core: CoreFunctions,
   semantic: (mnemonic: string) => Semantic,
+  hostPage: HostPage,
 ): RegionEntry[] {
-  const emitter = new RegionEmitter(f, region, core, semantic);
+  const emitter = new RegionEmitter(f, region, core, semantic, hostPage);
   emitter.emit();
-  return region.entries.map((offset) => ({ offset, number: emitter.entryNumber(offset) }));
+  return region.entries.map((offset) => ({
+    offset,
+    number: emitter.entryNumber(offset) | (pageOf(offset) << EntryBits),
+  }));
 }
+
+/** RAM page index of the page so many pages after the entry's. */
+export type HostPage = (distance: number) => number;
 
 class RegionEmitter {
   readonly #f: FunctionBuilder;
   readonly #core: CoreFunctions;
   readonly #semantic: (mnemonic: string) => Semantic;
+  readonly #hostPage: HostPage;
   readonly #cpu: Local<I32>;
   readonly #left: Local<I32>;
   readonly #registers: RegisterLocals;
   readonly #flags: KnownFlags;
+  /** RIP of the first byte of the entry's page. */
   readonly #page: Local<I64>;
+  /** What marks cached fetches that count. */
+  readonly #stamp: Local<I32>;
   readonly #tlb: Local<I32>;
   /** Next target of the dispatcher. */
   readonly #next: Local<I32>;
-  /** The instruction that is left at: offset, length << 16, count << 24. */
+  /** The instruction that is left at, packed as {@link At} says. Then #target is the RIP of its page. */
   readonly #at: Local<I32>;
   readonly #status: Local<I32>;
   readonly #target: Local<I64>;
@@ -65,11 +79,19 @@ class RegionEmitter {
   #leaveLabel!: Label;
   #jumpLabel!: Label;
 
-  constructor(f: FunctionBuilder, region: Region, core: CoreFunctions, semantic: (mnemonic: string) => Semantic) {
+  constructor(
+    f: FunctionBuilder,
+    region: Region,
+    core: CoreFunctions,
+    semantic: (mnemonic: string) => Semantic,
+    hostPage: HostPage,
+  ) {
     this.#f = f;
     this.#region = region;
     this.#core = core;
     this.#semantic = semantic;
+    this.#hostPage = hostPage;
+    this.#stamp = f.local('i32');
     this.#cpu = f.param('i32', 0);
     this.#left = f.param('i32', 1);
     this.#next = f.param('i32', 2);
@@ -95,7 +117,9 @@ class RegionEmitter {
   #successors(): number[][] {
     return this.#blocks.map((block) => {
       if (!block) return this.#region.entries.map((start) => this.#nodes.get(start)!);
-      const direct = [block.taken, block.fall].map((offset) => (offset === undefined ? undefined : this.#nodes.get(offset)));
+      const direct = [block.taken, block.fall].map((offset) =>
+        offset === undefined ? undefined : this.#nodes.get(offset),
+      );
       const list = direct.filter((node): node is number => node !== undefined);
       return block.returns && this.#returnSites.length > 0 ? [...list, Dispatcher] : list;
     });
@@ -123,7 +147,10 @@ class RegionEmitter {
     f.store32(this.#cpu, Cpu.RegionStatus, this.#status);
     f.return(this.#left);
     f.prepend(() => {
-      f.set(this.#page, this.#cpu.load64(Cpu.RipPage));
+      const distance = this.#next.shrS(EntryBits).toI64s().shl(12);
+      f.set(this.#page, this.#cpu.load64(Cpu.RipPage).sub(distance));
+      f.set(this.#next, this.#next.and((1 << EntryBits) - 1));
+      f.set(this.#stamp, this.#cpu.load32(Cpu.JumpGeneration).shl(ModeKey.Bits).or(this.#cpu.load32(Cpu.ModeKey)));
       f.set(this.#tlb, this.#cpu.load32(Cpu.TlbBank));
       this.#registers.load();
     });
@@ -133,6 +160,7 @@ class RegionEmitter {
   #leftAt(): void {
     const f = this.#f;
     this.#describe(this.#at);
+    f.store64(this.#cpu, Cpu.RipPage, this.#target);
     const operation = f.let(this.#at.shrU(At.Operation));
     f.if(operation.ne(UnknownOperation), () => this.#flags.settleAs(operation));
   }
@@ -191,7 +219,7 @@ class RegionEmitter {
     const f = this.#f;
     const flags = this.#flags;
     const { offset, decoded } = instruction;
-    const place = offset | (decoded.length << At.Length) | (count << At.Count);
+    const place = inPage(offset) | (decoded.length << At.Length) | (count << At.Count);
     let end: Label | undefined;
     const site: RegionSite = {
       f,
@@ -206,6 +234,7 @@ class RegionEmitter {
       leave: (status) => {
         f.set(this.#status, status);
         f.set(this.#at, i32(place | (flags.operation << At.Operation)));
+        f.set(this.#target, this.#pageAt(offset));
         f.br(this.#leaveLabel);
       },
       branch: () => {
@@ -250,6 +279,7 @@ class RegionEmitter {
     this.#count(count);
     const to = this.#nodes.get(offset);
     if (to === undefined) return this.#leaveTo(offset);
+    this.#guard(pageOf(this.#blocks[from]!.start), offset, () => this.#leaveTo(offset));
     const kind = this.#plan.edge(from, to);
     if (kind === 'forward' && !this.#plan.isMerge(to) && !this.#plan.isLoop(to)) return this.#tree(to);
     this.#flags.settle();
@@ -262,6 +292,36 @@ class RegionEmitter {
     if (kind === 'back') return f.br(this.#loops.get(to)!);
     f.set(this.#next, i32(this.#plan.targets.indexOf(to)));
     f.br(this.#loops.get(Dispatcher)!);
+  }
+
+  /**
+   * Emits: before control goes from one page to an offset of another, a check that the other is still mapped as it was when
+   * the region was found, and `otherwise`, which does not go on.
+   */
+  #guard(from: number, offset: number, otherwise: () => void): void {
+    const distance = pageOf(offset);
+    if (from === distance) return;
+    const f = this.#f;
+    const linear = f.let(this.#pageAt(offset));
+    const entry = f.let(fetchCacheEntry(this.#cpu, linear));
+    const differs = entry
+      .load64(FetchCacheEntry.Tag)
+      .xor(linear)
+      .eqz()
+      .eqz()
+      .or(entry.load32(FetchCacheEntry.Stamp).xor(this.#stamp))
+      .or(entry.load32(FetchCacheEntry.Page).xor(this.#hostPage(distance)));
+    f.unlikely(differs, () => {
+      const before = this.#flags.operation;
+      otherwise();
+      this.#flags.operation = before;
+    });
+  }
+
+  /** RIP of the first byte of the page that an offset is in. */
+  #pageAt(offset: number): I64 {
+    const distance = pageOf(offset);
+    return distance === 0 ? this.#page : this.#page.add(distance * 4096);
   }
 
   #leaveTo(offset: number): void {
@@ -281,6 +341,7 @@ class RegionEmitter {
         const offset = f.let(this.#target.sub(this.#page));
         for (const site of this.#returnSites) {
           f.if(offset.eq(site), () => {
+            this.#guard(pageOf(block.start), site, () => f.br(this.#jumpLabel));
             f.set(this.#next, i32(this.entryNumber(site)));
             f.br(this.#loops.get(Dispatcher)!);
           });

@@ -5,6 +5,7 @@ import type { Semantic } from '../../../x86/instructions/semantics/context.ts';
 import type { CoreFunctions } from '../emit/base-semantics.ts';
 import { importCore } from '../emit/core-imports.ts';
 import type { Region } from './region.ts';
+import type { HostPage } from './region-function.ts';
 import { type RegionEntry, emitRegion } from './region-function.ts';
 import { RegionParams, RegionResults } from './region-signature.ts';
 
@@ -56,14 +57,14 @@ export class RegionModuleMaker {
     this.#options = options;
   }
 
-  make(regions: readonly Region[]): RegionModule {
+  make(regions: readonly { readonly region: Region; readonly hostPage: HostPage }[]): RegionModule {
     this.#made = [];
     return this.#build(({ module, core }) => {
       if (this.#options.optimized) module.compileOptimized();
       const semantic = (mnemonic: string): Semantic => this.#options.semantic(mnemonic)!;
-      const entries = regions.map((region, i) => {
+      const entries = regions.map(({ region, hostPage }, i) => {
         const f = new FunctionBuilder(RegionParams, RegionResults);
-        const made = emitRegion(f, region, core, semantic);
+        const made = emitRegion(f, region, core, semantic, hostPage);
         return { f, made, name: regionName(i) };
       });
       for (const { f, name } of entries) module.export(name, module.adopt(name, f));

@@ -1,23 +1,24 @@
 /**
- * Regions: the blocks of one page of guest code that a hot address leads to, with their control flow. What is translated as
- * one function.
+ * Regions: the blocks of guest code that a hot address leads to, with their control flow. What is translated as one
+ * function.
  *
- * A region is found in the page's bytes alone. It follows direct branches inside the page, to places where the interpreter
- * has been, and goes on after calls. It ends where an instruction is left to the interpreter, at the page's end, and where
- * it would become too large.
+ * A region follows direct branches and calls to places where the interpreter has been, and goes on after calls. It may
+ * spread over the pages around its entry that the guest has mapped while it is found; whoever goes from one page to another
+ * checks that they still are. It ends where an instruction is left to the interpreter, and where it would become too large.
+ *
+ * Places in a region are offsets from the start of the entry's page: negative in pages before it.
  */
 import type { DecodedInstruction, Decoder } from '../../../x86/decode/decoder.ts';
 import { OperandKind, RegisterClass, createDecodedInstruction } from '../../../x86/decode/decoder.ts';
 import { allRows } from '../../../x86/instructions/table/rows.ts';
 
 /** Most guest instructions in a region. */
-export const MaxRegionInstructions = 500;
+export const MaxRegionInstructions = 300;
 /** Most instructions in a basic block: exits count them in 8 bits. */
 const MaxBlockInstructions = 200;
 const PageSize = 4096;
 
 export interface RegionInstruction {
-  /** In the page. */
   readonly offset: number;
   readonly decoded: DecodedInstruction;
 }
@@ -25,7 +26,7 @@ export interface RegionInstruction {
 export interface BasicBlock {
   readonly start: number;
   readonly instructions: readonly RegionInstruction[];
-  /** Where a direct branch at the end goes to, in the page, or undefined. */
+  /** Where a direct branch at the end goes to, or undefined. */
   readonly taken: number | undefined;
   /** Where control falls through to, or undefined when it never does. */
   readonly fall: number | undefined;
@@ -38,25 +39,34 @@ export interface BasicBlock {
 export interface Region {
   /** The code runs at CPL 3. */
   readonly user: boolean;
-  /** Page offset of the first byte that a hot address led to. */
+  /** Where the hot address is. */
   readonly entry: number;
   /** By start, the entry's block first. */
   readonly blocks: ReadonlyMap<number, BasicBlock>;
   /** Starts of the blocks that may be entered from outside: the entry, and where calls come back to. */
   readonly entries: readonly number[];
-  /** Bytes of code, as [start, end) ranges in the page. */
+  /** Bytes of code, as [start, end) ranges, none of which spreads over two pages. */
   readonly ranges: readonly (readonly [number, number])[];
   readonly instructions: number;
 }
 
 export interface RegionSource {
-  /** The page's bytes, and 16 bytes more that are never used. */
-  readonly bytes: Uint8Array;
   readonly entry: number;
   readonly user: boolean;
-  /** Page offsets at which the interpreter has blocks: what no block starts at was never branched to. */
+  /** The page so many pages after the entry's, if a region may use it. */
+  page(distance: number): RegionPage | undefined;
+}
+
+export interface RegionPage {
+  readonly bytes: Uint8Array;
+  /** Offsets in the page at which the interpreter has blocks: what no block starts at was never branched to. */
   readonly heads: ReadonlySet<number>;
 }
+
+/** Which page, counted from the entry's, a place is in. */
+export const pageOf = (offset: number): number => Math.floor(offset / PageSize);
+/** Where in its page a place is. */
+export const inPage = (offset: number): number => offset - pageOf(offset) * PageSize;
 
 /** Two-way branches by mnemonic; JMP, CALL and RET have cases of their own. */
 const Conditional = /^(J(?!MP)\w+|LOOP(NE|E)?)$/;
@@ -159,19 +169,26 @@ class RegionFinder {
       else if (offset !== leader && this.#leaders.has(offset)) return [];
       const { taken, fall, ends, calls } = flowOf(instruction);
       if (ends) {
-        if (calls && fall !== undefined && this.#source.heads.has(fall)) this.#entries.add(fall);
-        return [taken, fall].filter((target): target is number => target !== undefined && this.#isWorthwhile(target, fall, calls));
+        if (calls && fall !== undefined && this.#isHead(fall)) this.#entries.add(fall);
+        return [taken, fall].filter(
+          (target): target is number => target !== undefined && this.#isWorthwhile(target, fall, calls),
+        );
       }
       offset = fall!;
       if (this.#leaders.has(offset)) return [];
+      if (pageOf(offset) !== pageOf(leader)) return [offset];
     }
     return [offset];
   }
 
   #isWorthwhile(target: number, fall: number | undefined, calls: boolean): boolean {
-    if (target < 0 || target >= PageSize || !this.#at(target)) return false;
+    if (!this.#at(target)) return false;
     if (target === fall && !calls) return true;
-    return this.#source.heads.has(target) || this.#leaders.has(target) || this.#decoded.has(target);
+    return this.#isHead(target) || this.#leaders.has(target) || this.#decoded.has(target);
+  }
+
+  #isHead(offset: number): boolean {
+    return this.#source.page(pageOf(offset))?.heads.has(inPage(offset)) ?? false;
   }
 
   /** The instruction at a page offset, unless the interpreter does it. */
@@ -179,8 +196,8 @@ class RegionFinder {
     const known = this.#decoded.get(offset);
     if (known !== undefined) return known;
     const decoded = createDecodedInstruction(allRows[0]!);
-    const status =
-      offset < PageSize ? this.#decoder.decode(this.#source.bytes, offset, PageSize, 64, decoded) : 'need-more';
+    const page = this.#source.page(pageOf(offset));
+    const status = page ? this.#decoder.decode(page.bytes, inPage(offset), PageSize, 64, decoded) : 'need-more';
     const instruction = status === 'ok' && isTranslated(decoded, this.#hasSemantic) ? { offset, decoded } : null;
     this.#decoded.set(offset, instruction);
     return instruction;
@@ -197,7 +214,7 @@ class RegionFinder {
       const { taken, fall, ends, calls, returns } = flowOf(instruction);
       if (ends) return { start: leader, instructions, taken, fall: calls ? undefined : fall, calls, returns };
       offset = fall!;
-      if (this.#leaders.has(offset)) break;
+      if (this.#leaders.has(offset) || pageOf(offset) !== pageOf(leader)) break;
     }
     if (instructions.length === 0) return undefined;
     return { start: leader, instructions, taken: undefined, fall: offset, calls: false, returns: false };
@@ -237,7 +254,8 @@ function rangesOf(blocks: Iterable<BasicBlock>): [number, number][] {
   const merged: [number, number][] = [];
   for (const piece of pieces) {
     const before = merged.at(-1);
-    if (before && piece[0] <= before[1]) before[1] = Math.max(before[1], piece[1]);
+    if (before && piece[0] <= before[1] && pageOf(piece[0]) === pageOf(before[0]))
+      before[1] = Math.max(before[1], piece[1]);
     else merged.push(piece);
   }
   return merged;

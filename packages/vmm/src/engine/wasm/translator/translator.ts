@@ -10,13 +10,20 @@ import type { CoreExports } from '../interpreter/core-module.ts';
 import { FixedHandler } from '../interpreter/core-module.ts';
 import type { HandlerTable } from '../interpreter/handler-table.ts';
 import type { Lowering } from '../interpreter/lowering.ts';
+import {
+  Cpu,
+  JumpCacheEntries,
+  JumpCacheEntry,
+  JumpCacheEntrySize,
+  JumpCacheOffset,
+} from '../interpreter/cpu-layout.ts';
 import { Record } from '../interpreter/record.ts';
 import { BlockHeader, BlockHeaderSize, ModeKey } from '../softmmu/block-header.ts';
 import type { TranslationCaches } from '../softmmu/translation-caches.ts';
 import type { VmLayout } from '../softmmu/vm-layout.ts';
-import type { RegionEntry } from './region-function.ts';
+import { inPage, pageOf } from './region.ts';
 import { regionName } from './region-module.ts';
-import type { CompiledRegion, CompiledRegions, RegionCompiler } from './region-compiler.ts';
+import type { CodePiece, CompiledRegion, CompiledRegions, RegionCompiler } from './region-compiler.ts';
 
 export interface TranslatorParts {
   readonly layout: VmLayout;
@@ -33,28 +40,35 @@ export interface TranslatorParts {
 
 /** Most regions: then all are dropped. V8 ends the process somewhere above 50,000 modules (JIT-LIMITS.md). */
 const MaxRegions = 8000;
-/** Code that was dropped so often is translated no more. */
+/** Code of a page that was dropped so often in a row, soon after it was translated, is translated no more. */
 const MaxDrops = 8;
+/** Slices after which translated code was worth its while. */
+const LongLife = 3000;
 /** Most blocks that samples are kept of: then they start over. */
 const MaxSampled = 20_000;
+/** How many pages around its entry a region may use. */
+const MaxDistance = 16_000;
 const PageSize = 4096;
 
 /** A place in guest-physical memory at which code of one mode starts, as a number. */
 const placeOf = (physical: number, key: number): number => physical * 2 + (key & ModeKey.User ? 1 : 0);
 
 interface Pending {
-  readonly page: number;
-  /** Guest-physical address of the page. */
-  readonly physical: number;
   readonly key: number;
-  readonly entry: number;
-  readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly place: number;
+  /** Guest-physical addresses of the pages, by distance from the entry's. */
+  readonly physical: ReadonlyMap<number, number>;
 }
 
-interface InstalledRegion extends Omit<Pending, 'bytes' | 'entry'> {
+interface InstalledRegion {
+  readonly key: number;
   readonly slot: number;
-  readonly entries: readonly RegionEntry[];
-  readonly ranges: readonly (readonly [number, number])[];
+  readonly entries: readonly { readonly physical: number; readonly number: number }[];
+  readonly pieces: readonly CodePiece[];
+  /** RAM page indices. */
+  readonly pages: ReadonlySet<number>;
+  /** When it was installed, in slices. */
+  readonly born: number;
 }
 
 export interface TranslatorStatistics {
@@ -78,15 +92,17 @@ export class Translator {
   /** Places that are being translated, are translated, or cannot be. */
   readonly #settled = new Set<number>();
   readonly #pending = new Map<number, Pending>();
-  readonly #byPage = new Map<number, InstalledRegion[]>();
+  readonly #regions = new Set<InstalledRegion>();
+  readonly #byPage = new Map<number, Set<InstalledRegion>>();
   /** By place. */
   readonly #entries = new Map<number, { region: InstalledRegion; number: number }>();
   /** How often code of a page was dropped. */
   readonly #drops = new Map<number, number>();
   /** RAM page whose code was dropped last. */
   #lastDrop = -1;
-  #regions = 0;
   #nextId = 1;
+  /** Slices that ended at a block: the translator's clock. */
+  #slices = 0;
   #statistics = { regions: 0, instructions: 0, dropped: 0, evictions: 0 };
 
   constructor(parts: TranslatorParts) {
@@ -99,8 +115,9 @@ export class Translator {
     return this.#statistics;
   }
 
-  /** A slice ended at a block. Answers whether it is translated. */
-  sample(vcpu: number, block: number): boolean {
+  /** A slice ended at a block, whose linear address is given. Answers whether it is translated. */
+  sample(vcpu: number, block: number, linear: bigint): boolean {
+    this.#slices++;
     const header = block - BlockHeaderSize;
     if (this.#view.getUint16(block + Record.Handler, true) === FixedHandler.Translated) return true;
     const place = this.#placeOfBlock(header);
@@ -108,13 +125,13 @@ export class Translator {
     const count = (this.#samples.get(place) ?? 0) + 1;
     if (this.#samples.size > MaxSampled) this.#samples.clear();
     this.#samples.set(place, count);
-    const drops = this.#drops.get(this.#pageOfBlock(vcpu, header)) ?? 0;
-    if (count >= this.#parts.threshold << Math.min(drops, 6)) this.#request(vcpu, header, place);
+    const drops = this.#drops.get(this.#view.getUint32(header + BlockHeader.Page, true)) ?? 0;
+    if (count >= this.#parts.threshold << Math.min(drops, 6)) this.#request(vcpu, header, place, linear);
     return false;
   }
 
   /** The interpreter has a new block: translated code may be there already. */
-  onBlock(vcpu: number, block: number, page: number): void {
+  onBlock(vcpu: number, block: number, linear: bigint): void {
     const header = block - BlockHeaderSize;
     const place = this.#placeOfBlock(header);
     if (place === undefined) return;
@@ -122,9 +139,9 @@ export class Translator {
     if (known) return this.#patch(block, known.region, known.number);
     if (this.#parts.threshold > 0 || this.#settled.has(place)) return;
     // Code that writes to its own page goes on in the interpreter: translated anew, it would be left at the same write
-    if (page === this.#lastDrop) this.#lastDrop = -1;
+    if (this.#view.getUint32(header + BlockHeader.Page, true) === this.#lastDrop) this.#lastDrop = -1;
     else {
-      this.#request(vcpu, header, place, page);
+      this.#request(vcpu, header, place, linear);
       this.poll();
     }
   }
@@ -136,29 +153,23 @@ export class Translator {
 
   /** Code on a RAM page was written. Answers whether translated code was dropped. */
   dropPage(page: number): boolean {
-    for (const [id, pending] of this.#pending) {
-      if (pending.page !== page) continue;
-      this.#pending.delete(id);
-      this.#settled.delete(placeOf(pending.physical + pending.entry, pending.key));
-    }
     const regions = this.#byPage.get(page);
-    if (!regions) return false;
+    if (!regions || regions.size === 0) return false;
     this.#lastDrop = page;
-    this.#drops.set(page, (this.#drops.get(page) ?? 0) + 1);
+    const born = Math.max(...[...regions].map((region) => region.born));
+    this.#drops.set(page, this.#slices - born > LongLife ? 1 : (this.#drops.get(page) ?? 0) + 1);
+    this.#statistics.dropped += regions.size;
     for (const region of regions) this.#forget(region);
-    this.#byPage.delete(page);
-    this.#statistics.dropped += regions.length;
     return true;
   }
 
   /** The interpreter dropped all of its blocks, and the marks of what is code with them. */
   onFlush(): void {
-    for (const regions of this.#byPage.values()) for (const region of regions) this.#mark(region);
+    for (const region of this.#regions) this.#mark(region);
   }
 
   dropAll(): void {
-    for (const regions of this.#byPage.values()) for (const region of regions) this.#forget(region);
-    this.#byPage.clear();
+    for (const region of this.#regions) this.#forget(region);
     this.#pending.clear();
     this.#settled.clear();
   }
@@ -171,24 +182,52 @@ export class Translator {
     return placeOf(Number(this.#view.getBigUint64(header + BlockHeader.Physical, true)), key);
   }
 
-  #pageOfBlock(_vcpu: number, header: number): number {
-    return this.#view.getUint32(header + BlockHeader.Page, true);
-  }
-
-  #request(vcpu: number, header: number, place: number, page = this.#pageOfBlock(vcpu, header)): void {
+  #request(vcpu: number, header: number, place: number, linear: bigint): void {
     this.#samples.delete(place);
     this.#settled.add(place);
+    const view = this.#view;
+    const page = view.getUint32(header + BlockHeader.Page, true);
     if (this.#parts.threshold > 0 && (this.#drops.get(page) ?? 0) > MaxDrops) return;
-    const address = Number(this.#view.getBigUint64(header + BlockHeader.Physical, true));
-    const key = this.#view.getUint32(header + BlockHeader.Key, true);
-    const host = this.#parts.layout.ram + page * PageSize;
-    const bytes = new Uint8Array(PageSize + 16);
-    bytes.set(this.#bytes.subarray(host, host + PageSize));
+    const address = Number(view.getBigUint64(header + BlockHeader.Physical, true));
+    const key = view.getUint32(header + BlockHeader.Key, true);
     const entry = address % PageSize;
-    const pending = { page, physical: address - entry, key, entry, bytes };
+    const around = this.#pagesAround(vcpu, linear, key);
+    around.set(0, { page, physical: address - entry });
     const id = this.#nextId++;
-    this.#pending.set(id, pending);
-    this.#parts.compiler.submit({ id, bytes, entry, user: (key & ModeKey.User) !== 0, heads: this.#heads(vcpu, page, key) });
+    const physical = new Map([...around].map(([distance, one]) => [distance, one.physical]));
+    this.#pending.set(id, { key, place, physical });
+    const pages = [...around].map(([distance, one]) => ({
+      distance,
+      page: one.page,
+      heads: this.#heads(vcpu, one.page, key),
+    }));
+    this.#parts.compiler.submit({ id, entry, user: (key & ModeKey.User) !== 0, pages });
+  }
+
+  /** Pages near a linear address that code was jumped to lately, by distance: what the jump cache tells of them. */
+  #pagesAround(vcpu: number, linear: bigint, key: number): Map<number, { page: number; physical: number }> {
+    const view = this.#view;
+    const cpu = this.#parts.layout.cpuBlocks[vcpu]!;
+    const stamp = ((view.getUint32(cpu + Cpu.JumpGeneration, true) << ModeKey.Bits) | key) >>> 0;
+    const high = Number(BigInt.asIntN(32, linear >> 32n));
+    const low = Number(BigInt.asUintN(32, linear)) >>> 12;
+    const found = new Map<number, { page: number; physical: number }>();
+    const start = cpu + JumpCacheOffset;
+    for (let entry = start; entry < start + JumpCacheEntries * JumpCacheEntrySize; entry += JumpCacheEntrySize) {
+      if (view.getUint32(entry + JumpCacheEntry.Stamp, true) !== stamp) continue;
+      if (view.getInt32(entry + JumpCacheEntry.Tag + 4, true) !== high) continue;
+      const distance = (view.getUint32(entry + JumpCacheEntry.Tag, true) >>> 12) - low;
+      if (Math.abs(distance) > MaxDistance || found.has(distance)) continue;
+      const block = view.getUint32(entry + JumpCacheEntry.Block, true);
+      if (view.getUint16(block + Record.Handler, true) === FixedHandler.Resync) continue;
+      const header = block - BlockHeaderSize;
+      const physical = Number(view.getBigUint64(header + BlockHeader.Physical, true));
+      found.set(distance, {
+        page: view.getUint32(header + BlockHeader.Page, true),
+        physical: physical - (physical % PageSize),
+      });
+    }
+    return found;
   }
 
   /** Page offsets of the interpreter's blocks. */
@@ -219,48 +258,61 @@ export class Translator {
     regions.forEach((region, i) => this.#installRegion(region, exports[regionName(i)]!));
   }
 
-  #installRegion({ id, entries, ranges, instructions }: CompiledRegion, code: unknown): void {
+  #installRegion({ id, entries, pieces, instructions }: CompiledRegion, code: unknown): void {
     const pending = this.#pending.get(id);
-    // Its code was written meanwhile
+    // All code was dropped meanwhile
     if (!pending) return;
     this.#pending.delete(id);
-    if (!this.#isUnchanged(pending, ranges)) {
-      this.#settled.delete(placeOf(pending.physical + pending.entry, pending.key));
-      return;
-    }
-    if (this.#regions >= MaxRegions) this.#evict();
-    const { page, physical, key } = pending;
-    const region = { page, physical, key, entries, ranges, slot: this.#parts.handlers.addFunction(code) };
-    this.#regions++;
+    if (!pieces.every((piece) => this.#isUnchanged(piece))) return void this.#settled.delete(pending.place);
+    if (this.#regions.size >= MaxRegions) this.#evict();
+    const { key, physical } = pending;
+    const region: InstalledRegion = {
+      key,
+      pieces,
+      pages: new Set(pieces.map(({ host }) => this.#pageOfHost(host))),
+      entries: entries.map(({ offset, number }) => ({
+        number,
+        physical: physical.get(pageOf(offset))! + inPage(offset),
+      })),
+      born: this.#slices,
+      slot: this.#parts.handlers.addFunction(code),
+    };
+    this.#regions.add(region);
     this.#statistics.regions++;
     this.#statistics.instructions += instructions;
-    const ofPage = this.#byPage.get(page);
-    if (ofPage) ofPage.push(region);
-    else this.#byPage.set(page, [region]);
+    for (const page of region.pages) {
+      const ofPage = this.#byPage.get(page);
+      if (ofPage) ofPage.add(region);
+      else this.#byPage.set(page, new Set([region]));
+    }
     this.#mark(region);
-    for (const { offset, number } of entries) {
-      const place = placeOf(physical + offset, key);
-      if (this.#entries.has(place) && offset !== pending.entry) continue;
-      this.#entries.set(place, { region, number });
+    for (const entry of region.entries) {
+      const place = placeOf(entry.physical, key);
+      if (this.#entries.has(place) && place !== pending.place) continue;
+      this.#entries.set(place, { region, number: entry.number });
       this.#settled.add(place);
       this.#parts.layout.cpuBlocks.forEach((_, vcpu) => {
-        const block = this.#parts.caches.findBlock(vcpu, physical + offset, key);
-        if (block !== 0) this.#patch(block, region, number);
+        const block = this.#parts.caches.findBlock(vcpu, entry.physical, key);
+        if (block !== 0) this.#patch(block, region, entry.number);
       });
     }
   }
 
   /** What other threads wrote is seen late: the bytes decide. */
-  #isUnchanged({ page, bytes }: Pending, ranges: InstalledRegion['ranges']): boolean {
-    const host = this.#parts.layout.ram + page * PageSize;
-    return ranges.every(([start, end]) => {
-      for (let i = start; i < end; i++) if (bytes[i] !== this.#bytes[host + i]) return false;
-      return true;
-    });
+  #isUnchanged({ host, bytes }: CodePiece): boolean {
+    for (let i = 0; i < bytes.length; i++) if (bytes[i] !== this.#bytes[host + i]) return false;
+    return true;
   }
 
-  #mark({ page, ranges }: InstalledRegion): void {
-    for (const [start, end] of ranges) this.#parts.lowering.markLines(page, start, end);
+  #pageOfHost(host: number): number {
+    return (host - this.#parts.layout.ram) >>> 12;
+  }
+
+  #mark({ pieces }: InstalledRegion): void {
+    for (const { host, bytes } of pieces) {
+      const start = (host - this.#parts.layout.ram) % PageSize;
+      this.#parts.lowering.markLines(this.#pageOfHost(host), start, start + bytes.length);
+    }
   }
 
   #evict(): void {
@@ -285,22 +337,27 @@ export class Translator {
   #unpatch(block: number): void {
     const view = this.#view;
     if (view.getUint16(block + Record.Handler, true) !== FixedHandler.Translated) return;
-    view.setUint16(block + Record.Handler, view.getUint32(block - BlockHeaderSize + BlockHeader.OwnHandler, true), true);
+    view.setUint16(
+      block + Record.Handler,
+      view.getUint32(block - BlockHeaderSize + BlockHeader.OwnHandler, true),
+      true,
+    );
   }
 
   #forget(region: InstalledRegion): void {
-    const { physical, key, entries, slot } = region;
-    for (const { offset } of entries) {
-      const place = placeOf(physical + offset, key);
+    const { key, entries, pages, slot } = region;
+    for (const { physical } of entries) {
+      const place = placeOf(physical, key);
       if (this.#entries.get(place)?.region !== region) continue;
       this.#entries.delete(place);
       this.#settled.delete(place);
       this.#parts.layout.cpuBlocks.forEach((_, vcpu) => {
-        const block = this.#parts.caches.findBlock(vcpu, physical + offset, key);
+        const block = this.#parts.caches.findBlock(vcpu, physical, key);
         if (block !== 0) this.#unpatch(block);
       });
     }
+    for (const page of pages) this.#byPage.get(page)?.delete(region);
     this.#parts.handlers.removeFunction(slot);
-    this.#regions--;
+    this.#regions.delete(region);
   }
 }
