@@ -19,7 +19,7 @@ const EntryPoints = [
   'threads/machine-worker.js',
   'threads/vcpu-worker.js',
   'threads/io-worker.js',
-  'threads/translator-worker.js',
+  'threads/engines/translator-worker.js',
 ];
 /** Milliseconds that a file of an earlier build stays: a process that was started before may still load it. */
 const Leftover = 3_600_000;

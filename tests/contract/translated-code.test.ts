@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { beforeEach, describe, test } from 'node:test';
 import {
-  type Assembler, al, at, eax, ebx, ecx, edx, mem, rax, rbx, rcx, rdi, rdx, rsi,
+  type Assembler, al, eax, ebx, ecx, edx, mem, rax, rbx, rdi, rdx, rsi,
 } from '../guest/assembler.ts'; // prettier-ignore
 import { Flag, SystemGuest, finish } from './system-guest.ts';
 import { expectEvent } from './system-expect.ts';

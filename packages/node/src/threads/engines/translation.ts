@@ -4,7 +4,6 @@
  * The machine's thread never returns to its event loop: it takes results out of a port when a counter says that there are
  * some. A translator that ends is no failure of the machine: what it has not translated is interpreted.
  */
-import { existsSync } from 'node:fs';
 import type { MessagePort } from 'node:worker_threads';
 import { MessageChannel, Worker, receiveMessageOnPort } from 'node:worker_threads';
 import type {
@@ -15,24 +14,15 @@ import type {
 } from '@lodger/vmm/engine/wasm/translator/region-compiler.js';
 import { enableCompilationHints } from './compile-optimized.ts';
 
-/** What the machine's thread holds of the translator's. */
+/** One end of what connects the machine's thread and the translator's: `workerData` of the latter has the other. */
 export interface TranslatorLink {
   readonly port: MessagePort;
   /** Word 0: results that were sent. */
   readonly sent: Int32Array;
 }
 
-/** `workerData` of the translator's thread. */
-export interface TranslatorWorkerData extends TranslatorLink {}
-
 export type TranslatorRequest =
   { readonly kind: 'setup'; readonly setup: CompilerSetup } | { readonly kind: 'job'; readonly job: RegionJob };
-
-/** In the bundle the worker is beside this module, in dist it is a folder above. */
-function translatorScript(): URL {
-  const beside = new URL('./translator-worker.js', import.meta.url);
-  return existsSync(beside) ? beside : new URL('../translator-worker.js', import.meta.url);
-}
 
 /** The translator's thread, for the main thread. */
 export class TranslatorThread {
@@ -47,7 +37,7 @@ export class TranslatorThread {
     this.link = { port: port1, sent };
     this.#worker = new Worker(translatorScript(), {
       name: 'translator',
-      workerData: { port: port2, sent } satisfies TranslatorWorkerData,
+      workerData: { port: port2, sent } satisfies TranslatorLink,
       transferList: [port2],
     });
     this.#worker.on('error', (error) => process.emitWarning(`the translator ended: ${error.message}`));

@@ -19,8 +19,6 @@ import {
   emitReadPointer,
   emitStore,
   emitWritePointer,
-  loadRaw,
-  storeRaw,
 } from './memory-access.ts';
 
 /** The surroundings of an operand. */

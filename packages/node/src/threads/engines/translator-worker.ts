@@ -5,13 +5,13 @@ import {
   type CompiledRegions,
   type RegionJob,
 } from '@lodger/vmm/engine/wasm/translator/region-compiler.js';
-import type { TranslatorRequest, TranslatorWorkerData } from './engines/translation.ts';
-import { nameThread } from './thread-name.ts';
+import type { TranslatorRequest, TranslatorLink } from './translation.ts';
+import { nameThread } from '../thread-name.ts';
 
 /** Regions of one module: the first of a burst should not wait for the last. */
 const MaxBatch = 8;
 
-const { port, sent } = workerData as TranslatorWorkerData;
+const { port, sent } = workerData as TranslatorLink;
 nameThread('translator');
 let pipeline: RegionPipeline | undefined;
 const jobs: RegionJob[] = [];
