@@ -62,7 +62,10 @@ export default tseslint.config(
   layer('', [wasmEngine], ['engine/wasm', 'x86/instructions/semantics']),
   // Each instruction's meaning is written against the builder that the interpreter and the translator share.
   layer('x86/instructions/semantics/', [
-    { regex: 'engine/wasm/(?!encoder/|interpreter/|emit/)', message: 'Semantics use the encoder and the vCPU layout only.' },
+    {
+      regex: 'engine/wasm/(?!encoder/|interpreter/|emit/)',
+      message: 'Semantics use the encoder and the vCPU layout only.',
+    },
     not('machine', 'devices', 'boot', 'snapshot', 'bus', 'interrupts'),
   ]),
   layer('engine/wasm/', [not('machine/(?!memory-map)', 'devices', 'boot', 'snapshot')]),

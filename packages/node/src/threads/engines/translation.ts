@@ -35,7 +35,7 @@ export class TranslatorThread {
     const { port1, port2 } = new MessageChannel();
     const sent = new Int32Array(new SharedArrayBuffer(4));
     this.link = { port: port1, sent };
-    this.#worker = new Worker(translatorScript(), {
+    this.#worker = new Worker(new URL('./translator-worker.js', import.meta.url), {
       name: 'translator',
       workerData: { port: port2, sent } satisfies TranslatorLink,
       transferList: [port2],
