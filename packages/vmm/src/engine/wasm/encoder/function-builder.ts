@@ -1,9 +1,10 @@
 /** Builds the body of one wasm function: statements in order, structured control flow with labels, pooled locals. */
 import { unsigned } from './leb128.ts';
-import type { F32, F64, I64, V128, Value } from './values.ts';
+import type { F32, F64, V128, Value } from './values.ts';
 import {
   type Code,
   I32,
+  I64,
   type I32Like,
   type I64Like,
   type Local,
@@ -11,6 +12,7 @@ import {
   i32,
   i64,
   localGet,
+  narrowLocal,
   valueOf,
   valueTypeByte,
 } from './values.ts';
@@ -103,7 +105,8 @@ export class FunctionBuilder {
   let<T extends Value>(value: T): Local<T> {
     const local = this.local(value.type) as unknown as Local<T>;
     this.set(local, value);
-    return local;
+    // What it was made from is cut off again at no cost
+    return value instanceof I64 && value.low ? (narrowLocal(local.local) as unknown as Local<T>) : local;
   }
 
   set<T extends Value>(local: Local<T>, value: T): void {

@@ -34,8 +34,9 @@ export function i32(value: I32Like): I32 {
 
 export function i64(value: I64Like): I64 {
   if (value instanceof I64) return value;
-  if (typeof value === 'number' && value === (value | 0)) return new I64([0x42, ...signed32(value)]);
-  return new I64([0x42, ...signed(BigInt.asIntN(64, BigInt(value)))]);
+  if (typeof value === 'number' && value === (value | 0)) return new I64([0x42, ...signed32(value)], () => i32(value));
+  const bits = BigInt.asIntN(64, BigInt(value));
+  return new I64([0x42, ...signed(bits)], () => i32(Number(BigInt.asIntN(32, bits))));
 }
 
 export function f64(value: number): F64 {
@@ -161,10 +162,10 @@ export class I32 extends Value {
     return new I32([...this.code, 0xc1]);
   }
   toI64u(): I64 {
-    return new I64([...this.code, 0xad]);
+    return new I64([...this.code, 0xad], () => this);
   }
   toI64s(): I64 {
-    return new I64([...this.code, 0xac]);
+    return new I64([...this.code, 0xac], () => this);
   }
   toF64s(): F64 {
     return new F64([...this.code, 0xb7]);
@@ -255,17 +256,27 @@ export class I32 extends Value {
   }
 }
 
+/**
+ * 64-bit integers. `low`, where there is one, makes an expression of the low 32 bits that is cheaper than cutting the whole
+ * off: what follows from 32-bit operands by operations whose low bits depend on low bits only.
+ */
 export class I64 extends Value {
   readonly type = 'i64' as const;
+  readonly low: (() => I32) | undefined;
+
+  constructor(code: Code, low?: () => I32) {
+    super(code);
+    this.low = low;
+  }
 
   add(b: I64Like): I64 {
-    return new I64([...this.code, ...i64(b).code, 0x7c]);
+    return this.#lowBits(i64(b), 0x7c, (x, y) => x.add(y));
   }
   sub(b: I64Like): I64 {
-    return new I64([...this.code, ...i64(b).code, 0x7d]);
+    return this.#lowBits(i64(b), 0x7d, (x, y) => x.sub(y));
   }
   mul(b: I64Like): I64 {
-    return new I64([...this.code, ...i64(b).code, 0x7e]);
+    return this.#lowBits(i64(b), 0x7e, (x, y) => x.mul(y));
   }
   divS(b: I64Like): I64 {
     return new I64([...this.code, ...i64(b).code, 0x7f]);
@@ -280,13 +291,13 @@ export class I64 extends Value {
     return new I64([...this.code, ...i64(b).code, 0x82]);
   }
   and(b: I64Like): I64 {
-    return new I64([...this.code, ...i64(b).code, 0x83]);
+    return this.#lowBits(i64(b), 0x83, (x, y) => x.and(y));
   }
   or(b: I64Like): I64 {
-    return new I64([...this.code, ...i64(b).code, 0x84]);
+    return this.#lowBits(i64(b), 0x84, (x, y) => x.or(y));
   }
   xor(b: I64Like): I64 {
-    return new I64([...this.code, ...i64(b).code, 0x85]);
+    return this.#lowBits(i64(b), 0x85, (x, y) => x.xor(y));
   }
   shl(b: I64Like): I64 {
     return new I64([...this.code, ...i64(b).code, 0x86]);
@@ -355,7 +366,7 @@ export class I64 extends Value {
     return new I32([...this.code, 0x50]);
   }
   toI32(): I32 {
-    return new I32([...this.code, 0xa7]);
+    return this.low?.() ?? new I32([...this.code, 0xa7]);
   }
   toF64s(): F64 {
     return new F64([...this.code, 0xb9]);
@@ -378,11 +389,18 @@ export class I64 extends Value {
   /** Sign-extends the low `width` bits. */
   signExtend(width: 8 | 16 | 32 | 64): I64 {
     if (width === 64) return this;
-    return width === 32 ? this.extend32s() : width === 16 ? this.extend16s() : this.extend8s();
+    return width === 32 ? this.toI32().toI64s() : width === 16 ? this.extend16s() : this.extend8s();
   }
   /** Zero-extends the low `width` bits. */
   zeroExtend(width: 8 | 16 | 32 | 64): I64 {
-    return width === 64 ? this : this.and((1n << BigInt(width)) - 1n);
+    if (width === 64) return this;
+    return width === 32 ? this.toI32().toI64u() : this.and((1n << BigInt(width)) - 1n);
+  }
+
+  /** An operation whose low bits depend on the operands' low bits only. */
+  #lowBits(b: I64, opcode: number, narrow: (x: I32, y: I32) => I32): I64 {
+    const [x, y] = [this.low, b.low];
+    return new I64([...this.code, ...b.code, opcode], x && y && (() => narrow(x(), y())));
   }
 }
 
@@ -1153,6 +1171,15 @@ export class V128 extends Value {
 /** A wasm local: readable as an expression of its type. */
 export type Local<T extends Value> = T & { readonly local: number };
 
+/** A 64-bit local that was set to a value with {@link I64.low}. */
+export function narrowLocal(index: number): Local<I64> {
+  return (narrowLocals[index] ??= Object.assign(
+    new I64(localGet('i64', index).code, () => new I32([...localGet('i64', index).code, 0xa7])),
+    { local: index },
+  ));
+}
+
+const narrowLocals: Local<I64>[] = [];
 const locals: Record<ValueType, Value[]> = { i32: [], i64: [], f32: [], f64: [], v128: [] };
 
 export function localGet(type: ValueType, index: number): Value {

@@ -22,6 +22,11 @@ export type FlagOperation = (typeof FlagOperation)[keyof typeof FlagOperation];
 export const UnknownOperation = 7;
 type Operation = FlagOperation | typeof UnknownOperation;
 
+export interface FlagKnowledge {
+  readonly operation: Operation;
+  readonly narrow: boolean;
+}
+
 /** Bits of the result that AF follows from. */
 const AdjustBit = 16;
 
@@ -34,6 +39,9 @@ export class KnownFlags extends LazyFlags {
   /** Depth of control flow at which the current instruction begins. */
   #depth = 0;
   #onOnePath = false;
+  #width = 64;
+  /** The operands of Sub or the result of Logic have 32 significant bits. */
+  #narrow = false;
 
   constructor(f: FunctionBuilder, words: FlagStorage) {
     super(f, words);
@@ -45,12 +53,22 @@ export class KnownFlags extends LazyFlags {
   get operation(): Operation {
     return this.#operation;
   }
-  /** Emission goes on where this operation was the last. */
-  set operation(operation: Operation) {
+  /** Nothing is known of what other paths did. */
+  forget(): void {
+    this.#operation = UnknownOperation;
+  }
+  /** What is known, to go on with where emission comes back to a path. */
+  get knowledge(): FlagKnowledge {
+    return { operation: this.#operation, narrow: this.#narrow };
+  }
+  set knowledge({ operation, narrow }: FlagKnowledge) {
     this.#operation = operation;
+    this.#narrow = narrow;
   }
 
-  beginInstruction(): void {
+  /** `width`: its operand size in bits. */
+  beginInstruction(width: number): void {
+    this.#width = width;
     this.#depth = this.#f.depth;
     this.#onOnePath = false;
   }
@@ -93,11 +111,13 @@ export class KnownFlags extends LazyFlags {
     const [x, y, z] = [this.#f.let(a), this.#f.let(b), this.#f.let(r)];
     this.#set(z, x, y);
     this.#note(FlagOperation.Sub);
+    this.#narrow = this.#width === 32;
   }
   override logic(r: I64): void {
     if (this.#isNested) return super.logic(r);
     this.#set(r, i64(0), i64(0));
     this.#note(FlagOperation.Logic);
+    this.#narrow = this.#width === 32;
   }
   override increment(a: I64, r: I64): void {
     this.#step(FlagOperation.Inc, a, r);
@@ -144,14 +164,16 @@ export class KnownFlags extends LazyFlags {
   }
 
   #afterSub(test: number): I32 | undefined {
-    const a = this.#words.get(Cpu.CcA);
-    const b = this.#words.get(Cpu.CcB);
-    return [undefined, a.ltU(b), a.eq(b), a.leU(b), undefined, undefined, a.ltS(b), a.leS(b)][test];
+    const [a, b] = [this.#words.get(Cpu.CcA), this.#words.get(Cpu.CcB)];
+    if (!this.#narrow) return [undefined, a.ltU(b), a.eq(b), a.leU(b), undefined, undefined, a.ltS(b), a.leS(b)][test];
+    const [x, y] = [a.toI32(), b.toI32()];
+    return [undefined, x.ltU(y), x.eq(y), x.leU(y), undefined, undefined, x.ltS(y), x.leS(y)][test];
   }
 
   #afterLogic(test: number): I32 | undefined {
     if (this.#operation !== FlagOperation.Logic) return undefined;
-    const result = this.#words.get(Cpu.CcResult);
+    const word = this.#words.get(Cpu.CcResult);
+    const result = this.#narrow ? word.toI32() : word;
     const less = result.ltS(0);
     return [i32(0), i32(0), result.eqz(), result.eqz(), less, undefined, less, result.leS(0)][test];
   }

@@ -141,7 +141,7 @@ class RegionEmitter {
       });
       this.#leftAt();
     });
-    this.#flags.operation = UnknownOperation;
+    this.#flags.forget();
     this.#flags.complete();
     this.#registers.store();
     f.store32(this.#cpu, Cpu.RegionStatus, this.#status);
@@ -178,7 +178,7 @@ class RegionEmitter {
     if (!this.#plan.isLoop(node)) return within();
     this.#f.loop((start) => {
       this.#loops.set(node, start);
-      this.#flags.operation = UnknownOperation;
+      this.#flags.forget();
       within();
     });
   }
@@ -191,7 +191,7 @@ class RegionEmitter {
       this.#labels.set(outermost, end);
       this.#within(node, merges);
     });
-    this.#flags.operation = UnknownOperation;
+    this.#flags.forget();
     this.#tree(outermost);
   }
 
@@ -238,10 +238,10 @@ class RegionEmitter {
         f.br(this.#leaveLabel);
       },
       branch: () => {
-        const before = flags.operation;
+        const before = flags.knowledge;
         this.#goTo(node, block.taken!, count);
-        flags.operation = before;
-        flags.beginInstruction();
+        flags.knowledge = before;
+        flags.beginInstruction(decoded.operandSize);
       },
       jump: (target) => this.#jump(block, target, count),
       done: () => f.br(end!),
@@ -252,19 +252,19 @@ class RegionEmitter {
       flags.complete();
       f.block((label) => {
         end = label;
-        flags.beginInstruction();
+        flags.beginInstruction(decoded.operandSize);
         emit();
       });
       return;
     }
     const start = f.mark();
-    const before = flags.operation;
-    flags.beginInstruction();
+    const before = flags.knowledge;
+    flags.beginInstruction(decoded.operandSize);
     emit();
     if (!flags.onOnePath) return;
     f.backTo(start);
-    flags.operation = before;
-    flags.beginInstruction();
+    flags.knowledge = before;
+    flags.beginInstruction(decoded.operandSize);
     flags.complete();
     emit();
   }
@@ -312,9 +312,9 @@ class RegionEmitter {
       .or(entry.load32(FetchCacheEntry.Stamp).xor(this.#stamp))
       .or(entry.load32(FetchCacheEntry.Page).xor(this.#hostPage(distance)));
     f.unlikely(differs, () => {
-      const before = this.#flags.operation;
+      const before = this.#flags.knowledge;
       otherwise();
-      this.#flags.operation = before;
+      this.#flags.knowledge = before;
     });
   }
 
