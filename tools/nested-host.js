@@ -20,7 +20,7 @@ emulates with SVM (slow: 20 to 50 times slower than this host). It sees the buil
 kernels of lodger's cache, cgroup v2, /dev/shm, huge pages; no network. What it writes is gone afterwards.
 
 Options:
-  --cpus N         processors (default: ${Defaults.cpus})
+  --cpus N         processors (default: ${Defaults.cpus}; with more, QEMU 7.2 loses guests that have interrupts often)
   --memory MIB     memory (default: ${Defaults.memory})
   --huge-pages N   pages of 2 MiB set aside at /dev/hugepages (default: ${Defaults.hugePages})
   --timeout S      seconds after which the host is ended, counted from its start (default: ${Defaults.timeout})

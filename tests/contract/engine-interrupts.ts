@@ -1,13 +1,11 @@
 /** Interrupts from lines, messages and timers; HLT; NMI. */
 import assert from 'node:assert/strict';
 import { type Assembler, al, at, eax, ebx, edx, ecx, mem, rax, rbx, rdx } from '../guest/assembler.ts';
-import { At, EngineGuest, done } from './engine-guest.ts';
+import { At, EngineGuest, Patience, done } from './engine-guest.ts';
 import type { ContractTests } from './engine-suite.ts';
 
 const Apic = { TaskPriority: 0x80, EndOfInterrupt: 0xb0, Spurious: 0xf0, Icr: 0x300, IcrHigh: 0x310, Timer: 0x320, Lint0: 0x350, InitialCount: 0x380, CurrentCount: 0x390, Divide: 0x3e0 } as const; // prettier-ignore
 const TscDeadline = 0x6e0;
-/** How long a real timer may be late. */
-const Patience = 10e9;
 const apic = (a: Assembler, register: number, value: number): Assembler =>
   a.mov(ebx, At.LocalApic).mov(mem({ base: rbx, displacement: register, size: 32 }), value);
 /** Enables the local APIC. */

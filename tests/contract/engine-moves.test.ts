@@ -1,8 +1,9 @@
 /** A machine that is paused on one engine continues on the other. */
 import { describe, test } from 'node:test';
+import { isEmulatedByQemu } from './emulated-host.ts';
 import type { EngineUnderTest } from './engine-guest.ts';
 import { moveCases } from './engine-move-cases.ts';
-import { emulatesKernelCode, isEmulatedByQemu, kvmUnderTest, whyNoKvm } from './kvm-under-test.ts';
+import { emulatesKernelCode, kvmUnderTest, whyNoKvm } from './kvm-under-test.ts';
 import { wasmUnderTest } from './wasm-under-test.ts';
 
 type Create = () => EngineUnderTest;

@@ -17,6 +17,7 @@ import type { EngineThreads } from '#lodger/threads/engine-choice.js';
 import { setUpIo } from '#lodger/threads/io-machine.js';
 import { IoThread } from '#lodger/threads/io-thread.js';
 import { type Assembler, ebx, mem, rbx } from '../guest/assembler.ts';
+import { leaveHalt } from './emulated-host.ts';
 import { At, EngineGuest } from './engine-guest.ts';
 import type { Outcome, RunOptions } from './engine-guest.ts';
 import { realClock, runPastHalts } from './kvm-host.ts';
@@ -82,7 +83,7 @@ export class IoGuest {
     this.tty = this.#plug(this.console);
     this.entropy = this.#plug(new VirtioRng(io.rngRunner!));
     this.disk = this.#plug(new VirtioBlock(disk, io.disks[0]!.runner));
-    this.guest.code(Handler, (a) => store(a, Apic.EndOfInterrupt, 0, 32).iret());
+    this.guest.code(Handler, (a) => store(leaveHalt(a), Apic.EndOfInterrupt, 0, 32).iret());
   }
 
   /** Starts the driver; the interrupts of its queues only end halts. */

@@ -6,7 +6,7 @@ import type { EngineGuest, Outcome, RunOptions } from './engine-guest.ts';
 const NanosecondsPerMillisecond = 1e6;
 
 /** Milliseconds that a guest may wait for another thread on a busy host. */
-export const Patience = 20_000;
+export const Patience = 60_000;
 
 /** Why this host's KVM can't be used; undefined when it can. */
 export function kvmMissing(): string | undefined {

@@ -1,10 +1,10 @@
 /** The kvm engine of this host for the contract suite, and what this host's KVM can't do. */
-import { existsSync, readFileSync } from 'node:fs';
 import { KvmEngine } from '@lodger/kvm/engine.js';
 import type { KvmEngineOptions } from '@lodger/kvm/engine.js';
 import type { EngineVm } from '@lodger/vmm/engine/engine.js';
 import { HostError } from '@lodger/vmm/errors/host-error.js';
 import type { Clock } from '@lodger/vmm/time/clock.js';
+import { isEmulatedByQemu } from './emulated-host.ts';
 import { EngineGuest, done } from './engine-guest.ts';
 import type { EngineUnderTest } from './engine-guest.ts';
 import type { ContractOptions } from './engine-suite.ts';
@@ -149,16 +149,6 @@ const underQemu: Skips = [
     ],
   },
 ];
-
-/** True when the host's processor is one of QEMU's emulator: QEMU's machine without KVM's clock. */
-export function isEmulatedByQemu(): boolean {
-  const clocks = '/sys/devices/system/clocksource/clocksource0/available_clocksource';
-  return fileText('/sys/class/dmi/id/sys_vendor').startsWith('QEMU') && !fileText(clocks).includes('kvm-clock');
-}
-
-function fileText(path: string): string {
-  return existsSync(path) ? readFileSync(path, 'utf8') : '';
-}
 
 export function kvmSkips(): Skips {
   return [...always, ...(emulatesKernelCode() ? underEmulation : []), ...(isEmulatedByQemu() ? underQemu : [])];

@@ -48,7 +48,9 @@ for (const flavour of ['cloud-amd64', 'amd64'] satisfies Flavour[]) {
       const content = randomBytes(1_000_000);
       const path = ext4Disk(`${flavour}-${cpus}`, content);
       const { kernel, initrd, release } = await ensureGuestImage({ flavour });
-      await using vm = await bootedGuest({ engine: 'kvm', kernel, initrd, cpus, disks: [{ path }] });
+      // One of them tells everything on its serial console, which takes the nested host a millisecond for each byte.
+      const append = cpus === 1 && flavour === 'cloud-amd64' ? '' : 'quiet';
+      await using vm = await bootedGuest({ engine: 'kvm', kernel, initrd, cpus, append, disks: [{ path }] });
 
       assert.equal((await shell(vm, 'uname -r; nproc')).trim(), `${release}\n${cpus}`);
       const clockSource = 'cat /sys/devices/system/clocksource/clocksource0/current_clocksource';

@@ -13,7 +13,8 @@ import { bootedGuest, scratchFolder, shell } from '../boot/support.ts';
 
 const folder = scratchFolder();
 const MiB = 1024 * 1024;
-const Guest = { engine: 'kvm', memory: '128M' } as const;
+/** Quiet: each byte on the serial console takes the nested host a millisecond. */
+const Guest = { engine: 'kvm', memory: '128M', append: 'quiet' } as const;
 
 /** The names of this process's threads. */
 function threads(): string[] {
@@ -87,7 +88,7 @@ test('pause and resume while the guest reads a disk', async () => {
 });
 
 test('a shell on hvc0: typed bytes go through the I/O worker too', async () => {
-  await using vm = await bootedGuest({ ...Guest, append: 'console=hvc0' });
+  await using vm = await bootedGuest({ ...Guest, append: 'quiet console=hvc0' });
   assert.match(await shell(vm, 'tty'), /^\/dev\/hvc0$/m);
   const line = 'y'.repeat(500);
   assert.match(await shell(vm, `echo ${line} | wc -c`), /^501$/m);

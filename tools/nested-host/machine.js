@@ -18,6 +18,19 @@ const ShownConsole = 3000;
  */
 const Processor = 'EPYC,+svm,+npt,-xsave';
 
+/**
+ * One thread for all processors, and by default one processor.
+ *
+ * QEMU 7.2 delivers an interrupt that VMRUN injects, but keeps its vector as a pending exception until the guest
+ * leaves. If anything makes the processor look up meanwhile, other than an interrupt of its own, it delivers the vector
+ * again, whether the guest has interrupts enabled or not: Linux then waits for a lock that the interrupted handler holds.
+ * With one thread every interrupt, and the time slice's end, makes all processors look up, and most boots of guests with
+ * two vCPUs were lost. A single processor has an interrupt of its own whenever it looks up: it leaves the guest for it.
+ *
+ * With a thread for each processor the whole machine stood still now and then, and guests boot no faster.
+ */
+const Accelerator = 'tcg,thread=single';
+
 const KernelParameters = [
   'console=ttyS0',
   'quiet',
@@ -100,8 +113,7 @@ function qemuArguments({ image, runDisk, cache, console, cpus, memory }) {
     '-no-reboot',
     ...['-display', 'none'],
     ...['-M', 'q35,graphics=off,vmport=off'],
-    // With a thread for each processor the whole machine stood still now and then while it ran guests (QEMU 7.2 and SVM)
-    ...['-accel', 'tcg,thread=single'],
+    ...['-accel', Accelerator],
     ...['-cpu', Processor],
     ...['-smp', String(cpus)],
     ...['-m', String(memory)],

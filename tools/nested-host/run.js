@@ -10,7 +10,8 @@ import { deadline, runMachine } from './machine.js';
 import { makeRecipe } from './recipe.js';
 import { isBuilt, makeRunDisk } from './run-disk.js';
 
-export const Defaults = { cpus: 2, memory: 3072, hugePages: 64, timeout: 900 };
+/** One processor: machine.js says why (Accelerator). */
+export const Defaults = { cpus: 1, memory: 3072, hugePages: 64, timeout: 900 };
 
 /** Makes the image when the cache does not have it yet. @returns its folder */
 export async function prepareNestedHost({ qemu, note, signal }) {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
+import { setTimeout } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { protectedModeState } from '@lodger/vmm/boot/initial-state.js';
 import { gpa } from '@lodger/vmm/memory/address.js';
@@ -33,8 +34,11 @@ const threadNames = (): string[] =>
 const openFiles = (): number => readdirSync('/proc/self/fd').length;
 const kvmMappings = (): number => readFileSync('/proc/self/maps', 'utf8').split('kvm-vcpu').length - 1;
 
-/** One life of a VM whose vCPUs have a thread each: the names of its threads. */
-async function live(irqchip: IrqchipKind): Promise<string[]> {
+/**
+ * One life of a VM whose vCPUs have a thread each: the names of its threads. `early`: the first one starts the others before
+ * their threads are there, and keeps a processor busy meanwhile.
+ */
+async function live(irqchip: IrqchipKind, early = false): Promise<string[]> {
   const vm = new KvmEngine({ irqchip }).createVm({ memorySize: 1 << 20, vcpus: Vcpus, clock });
   const vcpus = Array.from({ length: Vcpus }, (_, id) => vm.createVcpu(id));
   const { shared } = vm;
@@ -48,6 +52,7 @@ async function live(irqchip: IrqchipKind): Promise<string[]> {
   });
   const exits = workers.map((worker) => once(worker, 'exit'));
   await Promise.all(workers.map((worker) => once(worker, 'online')));
+  while (!early && Atomics.load(words, 1) < workers.length) await setTimeout(1);
   const limit = clock.now() + Patience;
   let exit = vcpus[0]!.run(limit);
   while (exit.kind === 'interrupted' && clock.now() < limit) exit = vcpus[0]!.run(limit);
@@ -71,7 +76,7 @@ async function live(irqchip: IrqchipKind): Promise<string[]> {
 describe('vCPUs with threads of their own', { skip: noKvm() }, () => {
   for (const irqchip of ['kernel', 'split'] as const) {
     test(`start-up of all processors by INIT and SIPI, named threads, nothing left (${irqchip})`, async () => {
-      await live(irqchip);
+      await live(irqchip, true);
       const files = openFiles();
       for (let round = 0; round < 5; round++) {
         const names = await live(irqchip);
