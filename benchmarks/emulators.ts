@@ -2,11 +2,13 @@
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { linuxCommandLine } from '#lodger/vm/command-line.js';
+import { Guests } from './programs.ts';
+import type { GuestName } from './programs.ts';
 
-export const MemoryMebibytes = 256;
 const Qemu = 'qemu-system-x86_64';
 
 export interface GuestFiles {
+  readonly guest: GuestName;
   /** The bzImage, and the vmlinux that it holds. */
   readonly kernel: string;
   readonly vmlinux: string;
@@ -28,11 +30,11 @@ export const lodger: Emulator = {
   name: 'lodger',
   title: 'Lodger',
   command: process.execPath,
-  args: ({ kernel, initrd }) => [
+  args: ({ guest, kernel, initrd }) => [
     fileURLToPath(new URL('../../packages/node/bin/lodger.js', import.meta.url)),
     'run',
     ...['--engine', 'wasm', '--kernel', kernel, '--initrd', initrd, '--append', append],
-    ...['--memory', `${MemoryMebibytes}M`],
+    ...['--memory', `${Guests[guest].mebibytes}M`, '--cpus', String(Guests[guest].processors)],
   ],
 };
 
@@ -45,8 +47,9 @@ function qemu(name: EmulatorName, machine: string): Emulator {
     name,
     title: `TCG ${name}`,
     command: Qemu,
-    args: ({ vmlinux, initrd }) => [
-      ...['-accel', 'tcg', '-M', machine, '-m', `${MemoryMebibytes}M`, '-smp', '1'],
+    args: ({ guest, vmlinux, initrd }) => [
+      ...['-accel', 'tcg', '-M', machine],
+      ...['-m', `${Guests[guest].mebibytes}M`, '-smp', String(Guests[guest].processors)],
       ...['-nodefaults', '-display', 'none', '-monitor', 'none', '-serial', 'stdio', '-no-reboot'],
       ...['-kernel', vmlinux, '-initrd', initrd, '-append', linuxCommandLine({ filter: true, append })],
     ],
