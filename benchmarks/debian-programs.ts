@@ -2,7 +2,6 @@
  * Programs of Debian's in guests: binaries from the packages of the host's Debian, run by the scripts of guest/debian in a
  * root of their own. The packages are fetched and unpacked once, into the cache; nothing is installed.
  */
-import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { copyFileSync, lstatSync, mkdirSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
 import { rename } from 'node:fs/promises';
@@ -101,7 +100,7 @@ function collectScripts(directory: string): string | undefined {
   const scripts = join(GuestSources, 'debian');
   for (const name of readdirSync(scripts)) copyFileSync(join(scripts, name), join(directory, name));
   // The file to compile is one that is here anyway.
-  copyFileSync(join(GuestSources, 'compress.c'), join(directory, 'gcc.c'));
+  copyFileSync(join(GuestSources, 'hash.c'), join(directory, 'gcc.c'));
   copyFileSync(join(GuestSources, 'runtime.h'), join(directory, 'runtime.h'));
   return undefined;
 }

@@ -8,9 +8,12 @@ import type { ProcessStatistics } from './process-statistics.ts';
 import { beginLine, DoneLine, FailedLine, parseResult } from './programs.ts';
 import type { ProgramResult } from './programs.ts';
 
-/** Milliseconds that a boot may take, and that a guest may be silent afterwards. */
-const BootPatience = 30_000;
-const Patience = 60_000;
+/**
+ * Seconds without a line of output after which a guest is given up: so much processor time (it runs in circles), or so much
+ * wall time with nearly none (it stands still). On a busy host wall time alone says nothing.
+ */
+const Patience = { busy: 40, still: 20, stillCpu: 0.5 } as const;
+const LookEvery = 1000;
 
 export interface GuestRun {
   /** From process start to the first line of /init; bytes that were resident at most up to there. */
@@ -39,8 +42,7 @@ export async function runGuest(emulator: Emulator, files: GuestFiles, signal: Ab
   const observer = new Observer(start, () => processStatistics(child.pid ?? 0));
   const kill = () => void child.kill('SIGKILL');
   signal.addEventListener('abort', kill);
-  const bootPatience = setTimeout(() => !observer.booted && kill(), BootPatience);
-  const patience = setTimeout(kill, BootPatience + Patience);
+  const watch = setInterval(() => observer.isStuck() && kill(), LookEvery);
   try {
     const ended = new Promise<string>((resolve) => {
       child.on('error', (error) => resolve(error.message));
@@ -48,19 +50,15 @@ export async function runGuest(emulator: Emulator, files: GuestFiles, signal: Ab
     });
     let complaints = '';
     child.stderr.setEncoding('utf8').on('data', (text: string) => (complaints += text));
-    createInterface({ input: child.stdout }).on('line', (line) => {
-      observer.see(line);
-      patience.refresh();
-    });
+    createInterface({ input: child.stdout }).on('line', (line) => observer.see(line));
     const how = await ended;
     signal.throwIfAborted();
     const run = observer.result(`ended early (${how}) ${complaints.trim()}`.trim());
     if (run) return run;
-    const why = how === 'SIGKILL' ? `within ${BootPatience / 1000} s` : `(${how}) ${complaints.trim()}`;
-    throw new NoBoot(`${emulator.title}: no /init ${why}\n${observer.lastLines}`.trim());
+    const why = how === 'SIGKILL' ? 'it stands still or runs in circles' : `${how} ${complaints.trim()}`;
+    throw new NoBoot(`${emulator.title}: no /init: ${why}\n${observer.lastLines}`.trim());
   } finally {
-    clearTimeout(bootPatience);
-    clearTimeout(patience);
+    clearInterval(watch);
     signal.removeEventListener('abort', kill);
     kill();
   }
@@ -79,6 +77,8 @@ class Observer {
   readonly #problems: string[] = [];
   readonly #recent: string[] = [];
   readonly #began = new Map<string, Moment>();
+  /** Of the latest line. */
+  #last: Moment;
   #boot: GuestRun['boot'] | undefined;
   #peakResident = 0;
   #done = false;
@@ -86,10 +86,19 @@ class Observer {
   constructor(start: number, statistics: () => ProcessStatistics | undefined) {
     this.#start = start;
     this.#statistics = statistics;
+    this.#last = { wall: start / 1000, cpu: 0 };
   }
 
-  get booted(): boolean {
-    return this.#boot !== undefined;
+  #moment(): Moment {
+    const { user, system } = this.#statistics() ?? { user: Number.NaN, system: Number.NaN };
+    return { wall: performance.now() / 1000, cpu: user + system };
+  }
+
+  /** Nothing more is to be expected. */
+  isStuck(): boolean {
+    const now = this.#moment();
+    const cpu = now.cpu - this.#last.cpu;
+    return cpu > Patience.busy || (now.wall - this.#last.wall > Patience.still && cpu < Patience.stillCpu);
   }
 
   get lastLines(): string {
@@ -101,6 +110,7 @@ class Observer {
     const statistics = this.#statistics();
     this.#peakResident = statistics?.peakResident ?? this.#peakResident;
     const { user, system } = statistics ?? { user: Number.NaN, system: Number.NaN };
+    this.#last = { wall: now, cpu: user + system };
     const result = parseResult(line);
     const failed = FailedLine.exec(line);
     if (!this.#boot && line.endsWith(InitLine)) {

@@ -27,6 +27,13 @@ import { runRounds } from './rounds.ts';
 
 const note = (text: string) => void process.stderr.write(`bench: ${text}\n`);
 
+let progress = '';
+/** What is being fetched or built, each step once. */
+function onProgress(text: string): void {
+  if (text !== progress) note(text);
+  progress = text;
+}
+
 /** A folder for this run's files, and what is told of and may end it. */
 interface Run {
   readonly options: Options;
@@ -38,7 +45,7 @@ interface Run {
 }
 
 async function bench(options: Options, directory: string, signal: AbortSignal): Promise<number> {
-  const image = await ensureGuestImage({ onProgress: note, signal });
+  const image = await ensureGuestImage({ onProgress, signal });
   const host = describeHost(image.release);
   const run: Run = { options, directory, signal, image, measurements: noMeasurements(), notes: [] };
   const { measurements, notes } = run;
@@ -78,7 +85,7 @@ async function debianGuest(run: Run): Promise<GuestFiles | undefined> {
   const names = options.programs.filter(({ guest }) => guest === 'debian').map(({ name }) => name);
   if (names.length === 0) return undefined;
   try {
-    const source = { percent: options.percent, directory, signal, onProgress: note };
+    const source = { percent: options.percent, directory, signal, onProgress };
     const { archive, native } = await debianPrograms(names, source);
     measurements.native.push(...native());
     return guestFiles(run, 'debian', 'debian', archive);

@@ -65,7 +65,7 @@ export function parseOptions(args: readonly string[]): Options | 'help' {
   return {
     engines: engines(values.engine, quick || only !== undefined),
     runs: number(values.runs, '--runs', Most.runs) ?? (quick ? 2 : 5),
-    budget: (quick ? 5 : 17) * Minute,
+    budget: (quick ? 5 : 15) * Minute,
     programs: only ? programsNamed(only) : Programs,
     boot: only?.includes('boot') ?? true,
     percent: number(values.work, '--work', Most.work) ?? 100,

@@ -41,6 +41,6 @@ __attribute__((noinline)) static u64 run(const u8 *at, u64 *variables) {
 }
 
 static u64 work(void) {
-  u64 variables[Variables] = {times(5000)};
+  u64 variables[Variables] = {times(15000)};
   return run(program, variables);
 }

@@ -81,7 +81,7 @@ __attribute__((noinline)) static void unpack(const u8 *from, u64 count) {
 }
 
 static u64 work(void) {
-  u64 sum = 0, rounds = times(10);
+  u64 sum = 0, rounds = times(30);
   write_text();
   for (u64 round = 0; round < rounds; round++) {
     source[round * 37] ^= 1;

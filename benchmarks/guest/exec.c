@@ -5,7 +5,7 @@
 static const char name[] = "exec";
 
 static u64 work(void) {
-  u64 ended = 0, rounds = times(250);
+  u64 ended = 0, rounds = times(120);
   for (u64 i = 0; i < rounds; i++) {
     char status[] = {(char)('a' + i % 26), 0};
     char *command[] = {"exec", "0", status, 0};

@@ -6,7 +6,7 @@ static const char name[] = "faults";
 enum { Pages = 1024, MADV_DONTNEED = 4, MADV_NOHUGEPAGE = 15 };
 
 static u64 work(void) {
-  u64 sum = 0, rounds = times(60);
+  u64 sum = 0, rounds = times(20);
   u8 *memory = map((u64)Pages * PageSize, MAP_PRIVATE);
   system_call(SYS_madvise, (long)memory, (long)Pages * PageSize, MADV_NOHUGEPAGE, 0);
   for (u64 round = 0; round < rounds; round++) {

@@ -9,7 +9,7 @@ __attribute__((noinline, optimize("no-optimize-sibling-calls", "no-inline"))) st
 }
 
 static u64 work(void) {
-  u64 sum = 0, rounds = times(20);
+  u64 sum = 0, rounds = times(60);
   for (u64 i = 0; i < rounds; i++) sum += fib(25);
   return sum;
 }

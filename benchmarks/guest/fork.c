@@ -3,7 +3,7 @@
 
 static const char name[] = "fork";
 
-enum { Forks = 1000, Pages = 16 };
+enum { Forks = 250, Pages = 16 };
 static volatile u8 memory[Pages * PageSize];
 
 static u64 work(void) {

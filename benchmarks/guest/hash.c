@@ -45,7 +45,7 @@ static void remove(u64 key) {
 }
 
 static u64 work(void) {
-  u64 sum = 0, rounds = times(8);
+  u64 sum = 0, rounds = times(12);
   for (u64 round = 0; round < rounds; round++) {
     u64 state = round + 1;
     used = 0, slots = 0, mask = 0, resize(64);

@@ -4,7 +4,7 @@
 static const char name[] = "locks";
 
 enum { CLONE_VM = 0x100, CLONE_FS = 0x200, CLONE_FILES = 0x400, CLONE_SIGHAND = 0x800, CLONE_THREAD = 0x10000 };
-enum { CLONE_SYSVSEM = 0x40000, CLONE_CHILD_CLEARTID = 0x200000 };
+enum { CLONE_SYSVSEM = 0x40000, CLONE_CHILD_CLEARTID = 0x1000000 };
 enum { FUTEX_WAIT = 0, FUTEX_WAKE = 1, StackSize = 64 * 1024 };
 enum { Free, Taken, Contended };
 
@@ -42,7 +42,7 @@ __attribute__((used, noreturn)) static void thread(void) {
 }
 
 static u64 work(void) {
-  rounds = times(20000);
+  rounds = times(100000);
   stay_on(0);
   long result, flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
   register long child_word __asm__("r10") = (long)&alive;

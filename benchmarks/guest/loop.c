@@ -4,7 +4,7 @@
 static const char name[] = "loop";
 
 static u64 work(void) {
-  u64 left = times(200000000);
+  u64 left = times(150000000);
   do __asm__ volatile("" : "+r"(left));
   while (--left);
   return left;

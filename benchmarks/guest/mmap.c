@@ -6,7 +6,7 @@ static const char name[] = "mmap";
 enum { Pages = 8 };
 
 static u64 work(void) {
-  u64 sum = 0, rounds = times(25000);
+  u64 sum = 0, rounds = times(2500);
   for (u64 round = 0; round < rounds; round++) {
     volatile u8 *memory = map((u64)Pages * PageSize, MAP_PRIVATE);
     memory[round % Pages * PageSize] = (u8)round;

@@ -15,7 +15,7 @@ static u64 part(u64 worker, u64 rounds) {
 }
 
 static u64 work(void) {
-  u64 rounds = times(10000000), sum = 0;
+  u64 rounds = times(15000000), sum = 0;
   volatile u64 *results = map(PageSize, MAP_SHARED);
   long children[Workers];
   for (u64 worker = 0; worker < Workers; worker++) {

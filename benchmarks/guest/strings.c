@@ -58,7 +58,7 @@ static void write_words(void) {
 }
 
 static u64 work(void) {
-  u64 sum = 0, rounds = times(60);
+  u64 sum = 0, rounds = times(240);
   write_words();
   for (u64 round = 0; round < rounds; round++) {
     char *to = copy;
