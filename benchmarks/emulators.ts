@@ -2,11 +2,13 @@
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { linuxCommandLine } from '#lodger/vm/command-line.js';
+import { Guests } from './programs.ts';
+import type { GuestName } from './programs.ts';
 
-export const MemoryMebibytes = 256;
 const Qemu = 'qemu-system-x86_64';
 
 export interface GuestFiles {
+  readonly guest: GuestName;
   /** The bzImage, and the vmlinux that it holds. */
   readonly kernel: string;
   readonly vmlinux: string;
@@ -20,6 +22,10 @@ export interface Emulator {
   readonly title: string;
   readonly command: string;
   readonly args: (files: GuestFiles) => readonly string[];
+  /** Without it: as many as wanted. */
+  readonly mostProcessors?: number;
+  /** What to go on with where this one does not boot. */
+  readonly instead?: Emulator;
 }
 
 const append = 'lodger.bench=1';
@@ -28,11 +34,11 @@ export const lodger: Emulator = {
   name: 'lodger',
   title: 'Lodger',
   command: process.execPath,
-  args: ({ kernel, initrd }) => [
+  args: ({ guest, kernel, initrd }) => [
     fileURLToPath(new URL('../../packages/node/bin/lodger.js', import.meta.url)),
     'run',
     ...['--engine', 'wasm', '--kernel', kernel, '--initrd', initrd, '--append', append],
-    ...['--memory', `${MemoryMebibytes}M`],
+    ...['--memory', `${Guests[guest].mebibytes}M`, '--cpus', String(Guests[guest].processors)],
   ],
 };
 
@@ -45,16 +51,26 @@ function qemu(name: EmulatorName, machine: string): Emulator {
     name,
     title: `TCG ${name}`,
     command: Qemu,
-    args: ({ vmlinux, initrd }) => [
-      ...['-accel', 'tcg', '-M', machine, '-m', `${MemoryMebibytes}M`, '-smp', '1'],
+    args: ({ guest, vmlinux, initrd }) => [
+      ...['-accel', 'tcg', '-M', machine],
+      ...['-m', `${Guests[guest].mebibytes}M`, '-smp', String(Guests[guest].processors)],
       ...['-nodefaults', '-display', 'none', '-monitor', 'none', '-serial', 'stdio', '-no-reboot'],
       ...['-kernel', vmlinux, '-initrd', initrd, '-append', linuxCommandLine({ filter: true, append })],
     ],
   };
 }
 
+const microvm = 'microvm,x-option-roms=off,auto-kernel-cmdline=off';
+
+/**
+ * With ACPI, microvm tells Linux of no timer that interrupts but the local APIC's. Where the PIT is too inexact to measure the
+ * TSC by it (some hosts that are virtual machines, busy ones), Linux says "tsc: No reference available" and stands still.
+ * Without ACPI it has the PIT, and one processor only.
+ */
+const microvmWithoutAcpi: Emulator = { ...qemu('microvm', `${microvm},acpi=off`), mostProcessors: 1 };
+
 export const qemuEmulators: readonly Emulator[] = [
-  qemu('microvm', 'microvm,x-option-roms=off,auto-kernel-cmdline=off'),
+  { ...qemu('microvm', microvm), instead: microvmWithoutAcpi },
   qemu('q35', 'q35'),
 ];
 

@@ -13,9 +13,9 @@ import { decompress } from '#lodger/images/decompress.js';
 import { ensureGuestImage, InitLine, loadInitrdFile, loadKernelFile } from '#lodger/images/index.js';
 import { linuxCommandLine } from '#lodger/vm/command-line.js';
 import { createBareVm, runMachine } from './bare-engine.ts';
-import { MemoryMebibytes } from './emulators.ts';
-import { beginLine, benchArchive, buildPrograms, parseResult } from './programs.ts';
-import { table } from './report.ts';
+import { buildPrograms, programArchive } from './guest-programs.ts';
+import { beginLine, Guests, parseResult } from './programs.ts';
+import { table } from './tables.ts';
 
 interface FormCount {
   readonly form: string;
@@ -36,7 +36,7 @@ async function initrd(path: string): Promise<Uint8Array> {
       directory,
     );
     if (typeof programs === 'string') throw new Error(programs);
-    return Buffer.concat([await loadInitrdFile(path), benchArchive(programs)]);
+    return Buffer.concat([await loadInitrdFile(path), programArchive(programs, 100)]);
   } finally {
     rmSync(directory, { recursive: true, force: true });
   }
@@ -73,7 +73,7 @@ function print(what: string, counts: readonly FormCount[]): void {
 const image = await ensureGuestImage({ onProgress: (text) => console.error(text) });
 const { kernel, kernelName, setup } = await loadKernelFile(image.vmlinux);
 const commandLine = linuxCommandLine({ filter: true, append: 'lodger.bench=1' });
-const vm = createBareVm(MemoryMebibytes * 2 ** 20, true);
+const vm = createBareVm(Guests.plain.mebibytes * 2 ** 20, true);
 let before: FormCount[] = [];
 const boot = {
   kernel,

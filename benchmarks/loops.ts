@@ -9,7 +9,7 @@ import type { VcpuState } from '@lodger/vmm/engine/state.js';
 import { gpa } from '@lodger/vmm/memory/address.js';
 import { Assembler, ecx, eax, mem, rax, rbx, rcx, rdx, rdi, rsi, xmm } from '#tests/guest/assembler.js';
 import { createBareVm } from './bare-engine.ts';
-import { table } from './report.ts';
+import { table } from './tables.ts';
 
 const MiB = 1024 * 1024;
 const Runs = 3;

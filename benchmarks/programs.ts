@@ -1,61 +1,74 @@
-/** The programs that are measured inside guests (guest/*.c): built once, put into every guest's initrd. */
-import { spawnSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { writeCpio } from '#lodger/images/cpio.js';
+/** What is measured inside guests: programs of guest/*.c, and Debian's own with the scripts of guest/debian. */
 
-export const Programs = [
-  { name: 'integer', title: 'integer loop' },
-  { name: 'copy', title: 'memory copy' },
-  { name: 'copy-string', title: 'memory copy, REP MOVSB' },
-  { name: 'sha256', title: 'SHA-256' },
-  { name: 'floating', title: 'floating-point loop' },
-  { name: 'syscall', title: 'system call loop' },
-  { name: 'fork', title: 'fork loop' },
-] as const;
+/** The machines that programs run in; each is booted anew in every round. */
+export const Guests = {
+  /** The one whose boot and memory are measured. */
+  plain: { title: 'one processor', processors: 1, mebibytes: 256 },
+  pair: { title: 'two processors', processors: 2, mebibytes: 256 },
+  /** Its initrd holds parts of a Debian, which take memory. */
+  debian: { title: "Debian's programs", processors: 1, mebibytes: 768 },
+} as const;
+export type GuestName = keyof typeof Guests;
+export const GuestNames = Object.keys(Guests) as readonly GuestName[];
+
+export interface Program {
+  /** Of its source: guest/NAME.c, or guest/debian/NAME.sh. */
+  readonly name: string;
+  readonly title: string;
+  readonly guest: GuestName;
+}
+
+const plain = (name: string, title: string): Program => ({ name, title, guest: 'plain' });
+const pair = (name: string, title: string): Program => ({ name, title, guest: 'pair' });
+const debian = (name: string, title: string): Program => ({ name, title, guest: 'debian' });
+
+export const Programs: readonly Program[] = [
+  plain('loop', 'empty loop'),
+  plain('xorshift', 'xorshift'),
+  plain('sieve', 'sieve'),
+  plain('integer', 'sieve and Collatz'),
+  plain('sha256', 'SHA-256'),
+  plain('chase-16k', 'pointers in 16 KB'),
+  plain('chase-512k', 'pointers in 512 KB'),
+  plain('chase-16m', 'pointers in 16 MB'),
+  plain('matrix-double', 'matrix, double'),
+  plain('matrix-float', 'matrix, float'),
+  plain('nbody', 'nbody'),
+  plain('x87', 'x87'),
+  plain('fib', 'fib'),
+  plain('qsort', 'qsort, callbacks'),
+  plain('strings', 'string functions'),
+  plain('copy', 'memory copy'),
+  plain('copy-string', 'memory copy, REP MOVSB'),
+  plain('bytecode', 'bytecode interpreter'),
+  plain('hash', 'hash table'),
+  plain('compress', 'compression'),
+  plain('syscall', 'system calls'),
+  plain('fork', 'fork'),
+  plain('exec', 'fork and exec'),
+  plain('pipes', 'pipe'),
+  plain('faults', 'page faults'),
+  plain('mmap', 'mmap, munmap'),
+  plain('switch', 'context switches'),
+  plain('parallel', 'two processes'),
+  pair('switch-across', 'context switches'),
+  pair('locks', 'locks'),
+  pair('parallel-two', 'two processes'),
+  debian('gzip', 'gzip'),
+  debian('xz', 'xz'),
+  debian('python', 'python3'),
+  debian('sqlite', 'sqlite3'),
+  debian('openssl', 'openssl'),
+  debian('gcc', 'gcc'),
+];
+
+/** Names of guests stand for all their programs. */
+export function programsNamed(names: readonly string[]): readonly Program[] {
+  return Programs.filter(({ name, guest }) => names.includes(name) || names.includes(guest));
+}
 
 /** Last line of a guest that has run its programs. */
 export const DoneLine = 'bench: done';
-
-/** No C library, and nothing that a plain x86-64 lacks. Floating point is as written. */
-const CompilerOptions = [
-  '-std=gnu17',
-  '-O2',
-  '-march=x86-64',
-  '-static',
-  '-nostdlib',
-  '-ffreestanding',
-  '-fno-pie',
-  '-no-pie',
-  '-fno-stack-protector',
-  '-fcf-protection=none',
-  '-fno-asynchronous-unwind-tables',
-  '-fno-math-errno',
-  '-ffp-contract=off',
-  // No calls of memcpy and memset in place of loops.
-  '-fno-tree-loop-distribute-patterns',
-  '-Wl,--build-id=none',
-  '-Wl,-z,noexecstack',
-] as const;
-
-export interface Program {
-  readonly name: string;
-  /** The executable on this host. */
-  readonly path: string;
-}
-
-/** Builds programs into a folder. Returns a reason instead when this host cannot. */
-export function buildPrograms(names: readonly string[], directory: string): Program[] | string {
-  const sources = fileURLToPath(new URL('../guest/', import.meta.url));
-  const programs = names.map((name) => ({ name, path: join(directory, name) }));
-  for (const { name, path } of programs) {
-    const result = spawnSync('gcc', [...CompilerOptions, '-o', path, join(sources, `${name}.c`)], { encoding: 'utf8' });
-    if (result.error) return 'this host has no gcc (Debian: apt-get install gcc)';
-    if (result.status !== 0) return `gcc does not compile guest/${name}.c: ${result.stderr.trim().split('\n')[0]}`;
-  }
-  return programs;
-}
 
 /** What a program says of itself. */
 export interface ProgramResult {
@@ -75,26 +88,5 @@ export function beginLine(name: string): string {
   return `bench: ${name} begins`;
 }
 
-/** Runs a program on this host itself: what its checksum must be, and how far emulation is from the processor. */
-export function runNatively({ path }: Program): ProgramResult | undefined {
-  const { stdout } = spawnSync(path, { encoding: 'utf8', timeout: 20_000 });
-  return (stdout ?? '').split('\n').map(parseResult).find(Boolean);
-}
-
-/** An initrd archive to append to the default guest's: `/lodger/bench` runs the programs in order (lodger.bench=1). */
-export function benchArchive(programs: readonly Program[]): Uint8Array {
-  const runs = programs.map(({ name }) => `/lodger/programs/${name} || echo "bench: ${name} failed: $?"\n`);
-  // The process is looked at once more when the last line is seen.
-  const script = `#!/bin/sh\n${runs.join('')}echo '${DoneLine}'\nsleep 0.2\n`;
-  return writeCpio([
-    { kind: 'directory', path: 'lodger' },
-    { kind: 'directory', path: 'lodger/programs' },
-    { kind: 'file', path: 'lodger/bench', bytes: Buffer.from(script), mode: 0o755 },
-    ...programs.map(({ name, path }) => ({
-      kind: 'file' as const,
-      path: `lodger/programs/${name}`,
-      bytes: readFileSync(path),
-      mode: 0o755,
-    })),
-  ]);
-}
+/** The line of a program that ended with another status than 0. */
+export const FailedLine = /^bench: ([\w-]+) failed: (\d+)$/;

@@ -26,8 +26,8 @@ static void copy(u8 *to, const u8 *from) {
 static u64 work(void) {
   u64 sum = 0;
   for (int i = 0; i < Size; i++) source[i] = (u8)(i * 131 + (i >> 8));
-  for (int round = 0; round < Rounds; round++) {
-    source[round] ^= (u8)round;
+  for (u64 round = 0, rounds = times(Rounds); round < rounds; round++) {
+    source[round % Size] ^= (u8)round;
     copy(target + (round & 63), source);
   }
   for (int i = 0; i < Size; i++) sum = sum * 31 + target[i];

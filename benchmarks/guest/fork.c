@@ -3,13 +3,13 @@
 
 static const char name[] = "fork";
 
-enum { Forks = 1000, Pages = 16, PageSize = 4096 };
+enum { Forks = 250, Pages = 16 };
 static volatile u8 memory[Pages * PageSize];
 
 static u64 work(void) {
   u64 ended = 0;
   for (int page = 0; page < Pages; page++) memory[page * PageSize] = 1;
-  for (int i = 0; i < Forks; i++) {
+  for (u64 i = 0, forks = times(Forks); i < forks; i++) {
     long child = system_call(SYS_fork, 0, 0, 0, 0);
     if (child == 0) {
       for (int page = 0; page < Pages; page++) memory[page * PageSize]++;

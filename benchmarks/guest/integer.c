@@ -19,8 +19,8 @@ static u64 count_primes(void) {
 }
 
 static u64 collatz_steps(void) {
-  u64 steps = 0;
-  for (u64 start = 1; start < CollatzLimit; start++) {
+  u64 steps = 0, limit = times(CollatzLimit);
+  for (u64 start = 1; start < limit; start++) {
     for (u64 n = start; n != 1; steps++) {
       if (n & 1) n = 3 * n + 1;
       else n >>= 1;
@@ -31,6 +31,6 @@ static u64 collatz_steps(void) {
 
 static u64 work(void) {
   u64 sum = 0;
-  for (int round = 0; round < Rounds; round++) sum = sum * 31 + count_primes();
+  for (u64 round = 0, rounds = times(Rounds); round < rounds; round++) sum = sum * 31 + count_primes();
   return sum + collatz_steps();
 }

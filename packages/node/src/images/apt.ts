@@ -104,6 +104,21 @@ export class PrivateApt {
     return path;
   }
 
+  /** Downloads packages with all that they depend on and nothing that they recommend; the paths of the package files. */
+  async downloadWithDependencies(names: readonly string[]): Promise<string[]> {
+    const message = `fetching ${names.join(', ')} and what they depend on with apt`;
+    this.#options.onProgress?.(message);
+    const args = ['-q', '-y', '--no-install-recommends', '--download-only', '-o', 'APT::Status-Fd=1', 'install'];
+    try {
+      await this.#run('apt-get', [...args, ...names], message);
+    } catch (error) {
+      if (!(error instanceof ToolError)) throw error;
+      throw fetchFailed(`apt could not fetch ${names.join(', ')} (${error.summary})`, error);
+    }
+    const folder = join(this.#directory, 'cache/archives');
+    return (await readdir(folder)).filter((name) => name.endsWith('.deb')).map((name) => join(folder, name));
+  }
+
   async #run(tool: string, args: string[], message?: string, cwd?: string): Promise<ToolOutput> {
     const { signal, onProgress } = this.#options;
     const onLine = (line: string) => {

@@ -1,7 +1,7 @@
 /* Doubles: five bodies under gravity, in steps; additions, multiplications, divisions and square roots. */
 #include "runtime.h"
 
-static const char name[] = "floating";
+static const char name[] = "nbody";
 
 enum { Bodies = 5, Steps = 150000 };
 
@@ -31,7 +31,7 @@ static void step(double time) {
 
 /* The bits must agree everywhere: IEEE 754 leaves no choice in these operations. */
 static u64 work(void) {
-  for (int i = 0; i < Steps; i++) step(0.001);
+  for (u64 i = 0, steps = times(Steps); i < steps; i++) step(0.001);
   u64 sum = 0;
   for (int i = 0; i < Bodies; i++) {
     union { double value; u64 bits; } x = {body[i].x}, y = {body[i].vy};

@@ -1,0 +1,4 @@
+/* On two processors. */
+#include "parallel.h"
+
+static const char name[] = "parallel-two";

@@ -1,0 +1,4 @@
+/* On one processor. */
+#include "parallel.h"
+
+static const char name[] = "parallel";
