@@ -174,7 +174,8 @@ export class WasmEngineVm implements EngineVm {
     const rare = this.#rareTable();
     const { coreFeatures, decoderFeatures } = this.#model;
     const coreDecoder = createDecoder({ features: coreFeatures });
-    const isWhole = decoderFeatures.size === coreFeatures.size && [...coreFeatures].every((name) => decoderFeatures.has(name));
+    const isWhole =
+      decoderFeatures.size === coreFeatures.size && [...coreFeatures].every((name) => decoderFeatures.has(name));
     const decoder = isWhole ? coreDecoder : createDecoder({ features: decoderFeatures });
     const inline = inlineHandlers(coreDecoder);
     const environment = {
@@ -219,7 +220,8 @@ export class WasmEngineVm implements EngineVm {
       decoder,
     });
     this.#lowering.onCodePage = (page) => this.caches.protectPage(page);
-    if (options.translator) this.#translator = this.#createTranslator(options.translator, memory, decoderFeatures, rare);
+    if (options.translator)
+      this.#translator = this.#createTranslator(options.translator, memory, decoderFeatures, rare);
     this.layout.cpuBlocks.forEach((at, id) => {
       const cpu = new RareCpu(this.#view, at, this.core);
       cpu.flushTlb = (includeGlobal) => this.caches.flushTlb(at, includeGlobal);
@@ -245,7 +247,17 @@ export class WasmEngineVm implements EngineVm {
     });
     const { layout, core, handlers, caches } = this;
     const lowering = this.#lowering;
-    const translator = new Translator({ layout, memory, core, handlers, caches, lowering, rare: rare.call, compiler, threshold });
+    const translator = new Translator({
+      layout,
+      memory,
+      core,
+      handlers,
+      caches,
+      lowering,
+      rare: rare.call,
+      compiler,
+      threshold,
+    });
     caches.onDrop = (page) => translator.dropPage(page);
     return translator;
   }
@@ -481,7 +493,8 @@ export class WasmEngineVm implements EngineVm {
     const content = bytes();
     const at = this.#dataNext;
     this.#dataNext += Math.ceil(content.length / 16) * 16;
-    if (this.#dataNext > VmBlock + VmField.TranslatorData) throw new Error(`constant data of instructions is full at '${name}'`);
+    if (this.#dataNext > VmBlock + VmField.TranslatorData)
+      throw new Error(`constant data of instructions is full at '${name}'`);
     new Uint8Array(this.buffer).set(content, at);
     this.#data.set(name, at);
     return at;

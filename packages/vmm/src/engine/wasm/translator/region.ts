@@ -161,7 +161,9 @@ class RegionFinder {
       const { taken, fall, ends, calls } = flowOf(instruction);
       if (ends) {
         if (calls && fall !== undefined && this.#source.heads.has(fall)) this.#entries.add(fall);
-        return [taken, fall].filter((target): target is number => target !== undefined && this.#isWorthwhile(target, fall, calls));
+        return [taken, fall].filter(
+          (target): target is number => target !== undefined && this.#isWorthwhile(target, fall, calls),
+        );
       }
       offset = fall!;
       if (this.#leaders.has(offset)) return [];
