@@ -29,7 +29,15 @@ const SmallestMemory = 2 * 1024 * 1024;
 /** What the machine's worker starts with, but for what each boot brings. */
 export type FixedWorkerData = Omit<
   MachineWorkerData,
-  'boot' | 'restore' | 'mailboxes' | 'control' | 'consoleOutput' | 'consoleInput' | 'disks' | 'othersEnded' | 'translator'
+  | 'boot'
+  | 'restore'
+  | 'mailboxes'
+  | 'control'
+  | 'consoleOutput'
+  | 'consoleInput'
+  | 'disks'
+  | 'othersEnded'
+  | 'translator'
 >;
 
 export interface PreparedMachine {
