@@ -6,6 +6,7 @@ import {
   type Operand,
   type OperandKind,
   type StackAccess,
+  type V256,
   Vector,
   type Width,
 } from '../../../x86/instructions/semantics/context.ts';
@@ -65,6 +66,16 @@ export abstract class BaseOperand implements Operand {
   writeV128(_value: V128): void {
     throw this.#cannot('hold a vector');
   }
+  readV256(): V256 {
+    const pointer = this.readPointer(32);
+    return { low: this.f.let(pointer.loadV128()), high: this.f.let(pointer.loadV128(16)) };
+  }
+  writeV256(_low: V128, _high: V128): void {
+    throw this.#cannot('hold a vector');
+  }
+  indices(): V256 & { readonly scale: I64 } {
+    throw this.#cannot('have indices');
+  }
   readF64(): Local<F64> {
     return this.f.let(this.readPointer(8).loadF64());
   }
@@ -99,7 +110,7 @@ export abstract class BaseOperand implements Operand {
   selector(): I32 {
     throw this.#cannot('have a segment');
   }
-  part(_offset: I64Like, _bytes: number, _write: boolean): Local<I64> {
+  part(_offset: I64Like, _bytes: number, _write: boolean, _wraps?: boolean): Local<I64> {
     throw this.#cannot('have an address');
   }
   effective(): Local<I64> {
@@ -157,11 +168,11 @@ export abstract class BaseMemoryOperand extends BaseOperand {
     return this.segmentCache().load32(segmentOffset(0) + SegmentField.Selector);
   }
 
-  override part(offset: I64Like, bytes: number, write: boolean): Local<I64> {
+  override part(offset: I64Like, bytes: number, write: boolean, wraps = true): Local<I64> {
     const { codeSize, addressWidth } = this.context.form;
     const at = this.effective().add(offset);
     if (codeSize === 64) return this.f.let(at);
-    return this.context.segmented(this.segment(), this.f.let(at.zeroExtend(addressWidth)), bytes, write);
+    return this.context.segmented(this.segment(), this.f.let(at.zeroExtend(wraps ? addressWidth : 32)), bytes, write);
   }
 
   read(width: Width = asWidth(this.bits)): Local<I64> {
@@ -198,6 +209,14 @@ export abstract class BaseMemoryOperand extends BaseOperand {
     }
     const { pointer, commit } = this.writePointer(16);
     this.f.storeV128(pointer, 0, named);
+    commit();
+  }
+
+  override writeV256(low: V128, high: V128): void {
+    const named = [this.f.let(low), this.f.let(high)] as const;
+    const { pointer, commit } = this.writePointer(32);
+    this.f.storeV128(pointer, 0, named[0]);
+    this.f.storeV128(pointer, 16, named[1]);
     commit();
   }
 
