@@ -1,5 +1,6 @@
 /** Byte strings for the decoder tests: encodings of every row, and random bytes biased to what is interesting. */
 import { ModrmForm, OpcodeMap, RowPrefix } from '@lodger/vmm/x86/instructions/table/notation.js';
+import { OperandMethod } from '@lodger/vmm/x86/instructions/table/operand-spec.js';
 import type { InstructionRow } from '@lodger/vmm/x86/instructions/table/notation.js';
 
 /** xorshift32 (Marsaglia, "Xorshift RNGs"): the same strings on every run. */
@@ -42,9 +43,18 @@ const PrefixBytes: Readonly<Partial<Record<RowPrefix, number>>> = {
 
 function vexBytes(row: InstructionRow, random: Random): number[] {
   const pp = row.prefix === RowPrefix.PF3 ? 2 : row.prefix === RowPrefix.PF2 ? 3 : row.prefix;
-  const last = (random.next() & 0xf8) | pp;
-  // Now and then L set, which is #UD.
-  return [0xc4, (random.next() & 0xe0) | row.map, random.chance(20) ? last | 4 : last];
+  let last = (random.next() & 0xfc) | pp;
+  if (row.vexW >= 0) last = (last & 0x7f) | (row.vexW << 7);
+  // Now and then the other length, which is mostly #UD.
+  if (row.vexL >= 0 && !random.chance(20)) last = (last & ~4) | (row.vexL << 2);
+  // vvvv is 1111 where it is no operand.
+  const usesRegister = row.operands.some(
+    ({ method }) => method === OperandMethod.VexGpr || method === OperandMethod.VexXmm,
+  );
+  if (!usesRegister && !random.chance(20)) last |= 0x78;
+  const short = row.map === OpcodeMap.TwoByte && row.vexW !== 1 && random.chance(3);
+  if (short) return [0xc5, (random.next() & 0x80) | (last & 0x7f)];
+  return [0xc4, (random.next() & 0xe0) | row.map, last];
 }
 
 function escapeBytes(map: OpcodeMap): number[] {
@@ -58,6 +68,7 @@ function modrmByte(row: InstructionRow, random: Random): number {
   let byte = random.below(256);
   if (row.modrm === ModrmForm.Register) byte |= 0xc0;
   else if (row.modrm === ModrmForm.Memory && byte >= 0xc0) byte -= 0x40;
+  if (row.operands.some(({ method }) => method === OperandMethod.VectorMemory)) byte = (byte & 0xf8) | 4;
   return row.digit >= 0 ? (byte & 0xc7) | (row.digit << 3) : byte;
 }
 

@@ -38,7 +38,7 @@ function registerOf(operand: DecodedOperand): number {
     case RegisterClass.Mmx:
       return icedRegister(`MM${register}`);
     case RegisterClass.Xmm:
-      return icedRegister(`XMM${register}`);
+      return icedRegister(`${operand.size === 32 ? 'YMM' : 'XMM'}${register}`);
     case RegisterClass.St:
       return icedRegister(`ST${register}`);
   }
@@ -79,6 +79,13 @@ function effectiveSegment(ours: DecodedInstruction, operand: DecodedOperand, ice
   return operand.base === 4 || operand.base === 5 ? Register.SS : Register.DS;
 }
 
+/** The vectors of indices are as wide as the table says. */
+function sameIndex(ours: DecodedInstruction, operand: DecodedOperand, iced: Instruction): boolean {
+  if (!operand.vectorIndex) return addressRegister(operand.index, ours.addressSize >> 3) === iced.memoryIndex;
+  const bytes = ours.row.operands.find(({ method }) => method === OperandMethod.VectorMemory)?.registerSize;
+  return icedRegister(`${bytes === 32 ? 'YMM' : 'XMM'}${operand.index}`) === iced.memoryIndex;
+}
+
 function compareMemory(
   ours: DecodedInstruction,
   operand: DecodedOperand,
@@ -103,7 +110,7 @@ function compareMemory(
     return target === iced.ipRelMemoryAddress ? undefined : 'rip-relative target';
   }
   if (addressRegister(operand.base, addressSize >> 3) !== iced.memoryBase) return 'base';
-  if (addressRegister(operand.index, addressSize >> 3) !== iced.memoryIndex) return 'index';
+  if (!sameIndex(ours, operand, iced)) return 'index';
   if (operand.index >= 0 && 1 << operand.scale !== iced.memoryIndexScale) return 'scale';
   const difference = BigInt.asUintN(addressSize, value64(operand) - iced.memoryDisplacement);
   return difference === 0n ? undefined : 'displacement';
@@ -195,6 +202,11 @@ const OtherNames: Readonly<Record<string, readonly string[]>> = {
   pushaw: ['pusha'],
   popaw: ['popa'],
   iretw: ['iret'],
+  vmovd: ['vmovq'],
+  vpextrd: ['vpextrq'],
+  vpinsrd: ['vpinsrq'],
+  vpcmpestrm: ['vpcmpestrm64'],
+  vpcmpestri: ['vpcmpestri64'],
   pcmpestrm: ['pcmpestrm64'],
   pcmpestri: ['pcmpestri64'],
   // Without SEV-ES a guest's VMGEXIT is VMMCALL (APM Vol. 3 "VMGEXIT").
@@ -228,7 +240,7 @@ const NopToUs: readonly number[] = [
 ];
 
 /** Operands that only iced-x86 lists: the implied memory operand of these. */
-const ImpliedMemory = ['XLAT', 'MASKMOVQ', 'MASKMOVDQU'];
+const ImpliedMemory = ['XLAT', 'MASKMOVQ', 'MASKMOVDQU', 'VMASKMOVDQU'];
 
 /** What differs between two successful decodings of the same bytes, or undefined. */
 export function compareDecoded(ours: DecodedInstruction, iced: Instruction): string | undefined {

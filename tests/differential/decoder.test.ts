@@ -32,7 +32,7 @@ const claimed: ReadonlySet<number> = new Set([
   CpuidFeature.SSE4_1, CpuidFeature.SSE4_2, CpuidFeature.SVM, CpuidFeature.SKINIT, CpuidFeature.SKINIT_or_SVM,
   CpuidFeature.SYSCALL, CpuidFeature.TSC, CpuidFeature.WBNOINVD, CpuidFeature.XSAVE, CpuidFeature.XSAVEC,
   CpuidFeature.XSAVEOPT, CpuidFeature.XSAVES, CpuidFeature.ADX, CpuidFeature.AES, CpuidFeature.BMI1, CpuidFeature.BMI2,
-  CpuidFeature.CET_IBT,
+  CpuidFeature.CET_IBT, CpuidFeature.AVX, CpuidFeature.AVX2, CpuidFeature.FMA, CpuidFeature.F16C,
 ]); // prettier-ignore
 
 interface Difference {

@@ -29,6 +29,8 @@ export interface DecodedOperand {
   /** Memory: general register, or -1. */
   base: number;
   index: number;
+  /** Memory: the index is a vector register. */
+  vectorIndex: boolean;
   /** Memory: the index is shifted left by 0 to 3. */
   scale: number;
   /** Memory: the displacement is relative to the address after the instruction (RIP, or EIP with address size 32). */
@@ -63,6 +65,8 @@ export interface DecodedInstruction {
   segmentOverride: number;
   /** REX byte, or 0. For VEX-encoded rows, the W, R, X, B bits in the same places. */
   rex: number;
+  /** VEX.L; 0 for instructions without it. */
+  vexL: 0 | 1;
   /** Opcode byte of its map. */
   opcode: number;
   /** ModRM byte, or -1 on rows without one. */
@@ -77,7 +81,7 @@ export type CodeSize = 16 | 32 | 64;
 function createOperand(): DecodedOperand {
   return {
     kind: OperandKind.None, size: 0, registerClass: RegisterClass.Gpr, register: 0, highByte: false,
-    segment: SegmentRegister.Ds, base: -1, index: -1, scale: 0, ripRelative: false, low: 0, high: 0, selector: 0,
+    segment: SegmentRegister.Ds, base: -1, index: -1, vectorIndex: false, scale: 0, ripRelative: false, low: 0, high: 0, selector: 0,
   }; // prettier-ignore
 }
 
@@ -85,7 +89,7 @@ function createOperand(): DecodedOperand {
 export function createDecodedInstruction(row: InstructionRow): DecodedInstruction {
   return {
     row, length: 0, operandSize: 32, addressSize: 32, codeSize: 32, lock: false, rep: 0, segmentOverride: -1, rex: 0,
-    opcode: 0, modrm: -1, operandCount: 0,
+    vexL: 0, opcode: 0, modrm: -1, operandCount: 0,
     operands: [createOperand(), createOperand(), createOperand(), createOperand()],
   }; // prettier-ignore
 }

@@ -51,6 +51,9 @@ export class Decoder extends HeadDecoder {
   #scale = 0;
   #displacement = 0;
   #ripRelative = false;
+  /** The SIB byte's, whatever the index. */
+  #vectorIndex = 0;
+  #vectorScale = 0;
 
   constructor(options: DecoderOptions = {}) {
     const { features } = options;
@@ -84,6 +87,7 @@ export class Decoder extends HeadDecoder {
     out.rep = row.rep ? this.repeat : 0;
     out.segmentOverride = this.segment;
     out.rex = this.rex;
+    out.vexL = this.vexL;
     out.opcode = this.opcode;
     out.modrm = this.modrm;
     out.operandCount = specs.length;
@@ -122,6 +126,8 @@ export class Decoder extends HeadDecoder {
     if (rm === 4) {
       const sib = this.fetch();
       const index = ((sib >> 3) & 7) | ((this.rex & Rex.X) << 2);
+      this.#vectorIndex = index;
+      this.#vectorScale = sib >> 6;
       if (index !== 4) {
         this.#index = index;
         this.#scale = sib >> 6;
@@ -169,6 +175,8 @@ export class Decoder extends HeadDecoder {
         return long ? 10 : 6;
       case SizeCode.X87Environment:
         return bytes === 2 ? 14 : 28;
+      case SizeCode.VectorLength:
+        return this.vexL === 0 ? 16 : 32;
       default:
         return bytes === 2 ? 94 : 108;
     }
@@ -190,6 +198,8 @@ export class Decoder extends HeadDecoder {
         return this.#generalRegister(spec, out, this.#takeVexRegister());
       case OperandMethod.Memory:
         return this.#memory(spec, out);
+      case OperandMethod.VectorMemory:
+        return this.#vectorMemory(spec, out);
       case OperandMethod.Immediate:
       case OperandMethod.SignedImmediate:
         return this.#immediate(spec, out);
@@ -292,6 +302,9 @@ export class Decoder extends HeadDecoder {
       case OperandMethod.VexXmm:
         register = this.#takeVexRegister();
         break;
+      case OperandMethod.ImmediateXmm:
+        register = (this.fetch() >> 4) & (this.codeSize === 64 ? 15 : 7);
+        break;
       case OperandMethod.RmSt:
         register = rm;
         registerClass = RegisterClass.St;
@@ -308,7 +321,7 @@ export class Decoder extends HeadDecoder {
     out.size =
       registerClass === RegisterClass.Control || registerClass === RegisterClass.Debug
         ? this.#size(SizeCode.Native)
-        : spec.registerSize;
+        : this.#size(spec.registerSize);
   }
 
   #memory(spec: OperandSpec, out: DecodedOperand): void {
@@ -321,10 +334,28 @@ export class Decoder extends HeadDecoder {
     ) as SegmentRegister;
     out.base = base;
     out.index = this.#index;
+    out.vectorIndex = false;
     out.scale = this.#scale;
     out.ripRelative = this.#ripRelative;
     out.low = this.#displacement;
     out.high = this.#displacement >> 31;
+  }
+
+  /**
+   * VSIB: a SIB byte must be there, all of whose indices are vector registers. Destination, index and mask are three
+   * registers, or the instruction is #UD (SDM Vol. 2A §2.3.12.1, the instruction's page in Vol. 2C).
+   */
+  #vectorMemory(spec: OperandSpec, out: DecodedOperand): void {
+    if (this.status !== 'ok') return;
+    const index = this.#vectorIndex;
+    const mask = this.codeSize === 64 ? this.vexRegister : this.vexRegister & 7;
+    const destination = this.#reg();
+    const valid = (this.modrm & 7) === 4 && this.#addressSize !== 16;
+    if (!valid || index === mask || index === destination || mask === destination) this.status = 'invalid';
+    this.#memory(spec, out);
+    out.index = index;
+    out.vectorIndex = true;
+    out.scale = this.#vectorScale;
   }
 
   #string(spec: OperandSpec, out: DecodedOperand, base: number, segment: number): void {
@@ -333,6 +364,7 @@ export class Decoder extends HeadDecoder {
     out.segment = segment as SegmentRegister;
     out.base = base;
     out.index = -1;
+    out.vectorIndex = false;
     out.scale = 0;
     out.ripRelative = false;
     out.low = 0;

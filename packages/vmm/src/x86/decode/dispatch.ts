@@ -5,9 +5,18 @@ import type { InstructionRow } from '../instructions/table/notation.ts';
 /** Which rows exist depends on the mode and, for a few, on REX.W: one set of tables for each. */
 export const TableSet = { Legacy: 0, Long: 1, LongRexW: 2 } as const;
 
-/** Maps per set: four legacy ones, then the VEX ones under the same numbers. */
-export const VexMapOffset = 4;
-const MapsPerSet = 8;
+/** Maps per set: four legacy ones, then for each VEX.L and VEX.W the VEX ones under the same numbers. */
+const VexMapOffset = 4;
+const MapsPerSet = 20;
+
+export const vexMap = (map: number, l: number, w: number): number => VexMapOffset + (((l << 1) | w) << 2) + map;
+
+/** The maps that hold a row. */
+function mapsOf(row: InstructionRow): number[] {
+  if (!row.vex) return [row.map];
+  const values = (needed: number): number[] => (needed < 0 ? [0, 1] : [needed]);
+  return values(row.vexL).flatMap((l) => values(row.vexW).map((w) => vexMap(row.map, l, w)));
+}
 const Sets = 3;
 const PrefixStates = 4;
 /** ModRM slots of a sub-table: memory by reg field, then registers by reg and rm field. */
@@ -105,11 +114,13 @@ function collect(rows: readonly InstructionRow[]): Map<number, InstructionRow[]>
   for (const row of rows) {
     for (let set = 0; set < Sets; set++) {
       if (!existsIn(row, set)) continue;
-      for (let register = 0; register < (row.opcodeRegister ? 8 : 1); register++) {
-        const cell = cellIndex(set, row.map + (row.vex ? VexMapOffset : 0), row.opcode + register);
-        const list = cells.get(cell);
-        if (list === undefined) cells.set(cell, [row]);
-        else list.push(row);
+      for (const map of mapsOf(row)) {
+        for (let register = 0; register < (row.opcodeRegister ? 8 : 1); register++) {
+          const cell = cellIndex(set, map, row.opcode + register);
+          const list = cells.get(cell);
+          if (list === undefined) cells.set(cell, [row]);
+          else list.push(row);
+        }
       }
     }
   }

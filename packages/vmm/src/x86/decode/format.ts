@@ -15,6 +15,7 @@ const WidthNames: Readonly<Record<number, string>> = {
   8: 'qword',
   10: 'tbyte',
   16: 'xmmword',
+  32: 'ymmword',
 };
 
 /** Mnemonics that name their operand size (16, 32, 64 bits). */
@@ -56,7 +57,7 @@ function registerName(operand: DecodedOperand): string {
     case RegisterClass.Mmx:
       return `mm${operand.register}`;
     case RegisterClass.Xmm:
-      return `xmm${operand.register}`;
+      return `${operand.size === 32 ? 'ymm' : 'xmm'}${operand.register}`;
     default:
       return `st(${operand.register})`;
   }
@@ -74,9 +75,8 @@ function memoryText(instruction: DecodedInstruction, operand: DecodedOperand): s
   if (operand.ripRelative) terms.push(instruction.addressSize === 64 ? 'rip' : 'eip');
   if (operand.base >= 0) terms.push(generalRegisterName(operand.base, addressBytes));
   if (operand.index >= 0) {
-    terms.push(
-      `${generalRegisterName(operand.index, addressBytes)}${operand.scale > 0 ? `*${1 << operand.scale}` : ''}`,
-    );
+    const index = operand.vectorIndex ? `vector${operand.index}` : generalRegisterName(operand.index, addressBytes);
+    terms.push(`${index}${operand.scale > 0 ? `*${1 << operand.scale}` : ''}`);
   }
   let text = terms.join('+');
   if (text === '') text = hex(operand.low, operand.high, addressBytes);

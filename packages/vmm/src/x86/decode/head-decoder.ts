@@ -7,7 +7,7 @@ import type { InstructionRow } from '../instructions/table/notation.ts';
 import { allRows } from '../instructions/table/rows.ts';
 import { SegmentRegister } from './decoded-instruction.ts';
 import type { CodeSize } from './decoded-instruction.ts';
-import { cellIndex, leafIndex, RegisterSlots, slotIndex, TableSet, VexMapOffset } from './dispatch.ts';
+import { cellIndex, leafIndex, RegisterSlots, slotIndex, TableSet, vexMap } from './dispatch.ts';
 import type { DispatchTables } from './dispatch.ts';
 
 /**
@@ -58,6 +58,7 @@ export class HeadDecoder {
   protected segment = -1;
   protected rex = 0;
   protected vexRegister = -1;
+  protected vexL: 0 | 1 = 0;
 
   protected opcode = 0;
   /** ModRM byte, or -1. */
@@ -86,6 +87,7 @@ export class HeadDecoder {
       this.repeat !== 0 ? (this.repeat === 0xf3 ? RowPrefix.PF3 : RowPrefix.PF2) : RowPrefix.None;
     if (prefixState === RowPrefix.None && this.operandPrefix) prefixState = RowPrefix.P66;
     this.vexRegister = -1;
+    this.vexL = 0;
     if (first === 0x0f) {
       opcode = this.fetch();
       map = 1;
@@ -210,7 +212,7 @@ export class HeadDecoder {
       rex |= (byte & 0x80) >> 4;
     }
     if (this.status !== 'ok') return -1;
-    if (map < 1 || map > 3 || (byte & 4) !== 0) {
+    if (map < 1 || map > 3) {
       this.status = 'invalid';
       return -1;
     }
@@ -218,6 +220,9 @@ export class HeadDecoder {
     this.rex = long ? rex : 0;
     this.rexPresent = true;
     this.vexRegister = (~byte >> 3) & 15;
-    return ((map + VexMapOffset) << 2) | (((byte & 3) === 2 ? RowPrefix.PF3 : byte & 3) as number);
+    this.vexL = ((byte >> 2) & 1) as 0 | 1;
+    return (
+      (vexMap(map, this.vexL, (rex & Rex.W) >> 3) << 2) | (((byte & 3) === 2 ? RowPrefix.PF3 : byte & 3) as number)
+    );
   }
 }

@@ -7,8 +7,9 @@
  *     [prefix] opcode bytes [ModRM part] MNEMONIC [operands] [; attributes]
  *
  * Prefix: nothing (any prefixes, and the fall-back where an opcode also has prefixed rows); NP (none of 66, F2, F3);
- * NFx (no F2, F3); 66, F3 or F2 (mandatory); REX.W (in addition, REX.W set). `VEX.LZ[.pp].map` stands for a VEX prefix
- * with L zero.
+ * NFx (no F2, F3); 66, F3 or F2 (mandatory); REX.W (in addition, REX.W set). `VEX[.L][.pp].map[.W]` stands for a VEX
+ * prefix (SDM Vol. 2A §3.1.1.2): L is LZ or 128 (zero), 256 (one), LIG or nothing (either); W is W0, W1, WIG or nothing
+ * (either).
  *
  * Opcode: the escape bytes 0F, 0F 38 or 0F 3A and the opcode byte; `50+r` has a register in its low three bits.
  *
@@ -17,7 +18,8 @@
  *
  * Operands: a letter for the place and one for the width, see operand-spec.ts. Beyond the SDM: Z is a register in the
  * opcode byte; `Ibs` is an 8-bit immediate that is sign-extended; `n` is the width of the mode (8 bytes in 64-bit mode,
- * otherwise 4); `Rv/Mw` is a register of one width or memory of another. Operands that are implied and always the same
+ * otherwise 4); `x` is the vector length of a VEX prefix; `Rv/Mw` is a register of one width or memory of another;
+ * `vm32x/Md` is memory at a vector of 32-bit indices, in elements of doublewords. Operands that are implied and always the same
  * (rDX:rAX of MUL) are not listed unless the SDM lists them.
  *
  * Attributes:
@@ -39,12 +41,14 @@ import type { OperandSpec } from './operand-spec.ts';
 export const CpuFeatures = [
   'sse3', 'ssse3', 'sse4.1', 'sse4.2', 'popcnt', 'lzcnt', 'bmi1', 'bmi2', 'adx', 'movbe', 'cx16', 'aes',
   'pclmulqdq', 'sha', 'fsgsbase', 'rdrand', 'rdseed', 'rdpid', 'rdtscp', 'xsave', 'xsaveopt', 'xsavec',
-  'xsaves', 'invpcid', 'clflushopt', 'clwb', 'clzero', 'wbnoinvd',  'monitor', 'smap', 'svm',
+  'xsaves', 'invpcid', 'clflushopt', 'clwb', 'clzero', 'wbnoinvd',  'monitor', 'smap', 'svm', 'avx', 'avx2', 'fma',
+  'f16c',
 ] as const; // prettier-ignore
 export type CpuFeature = (typeof CpuFeatures)[number];
 
 export const InstructionGroups = [
   'arithmetic', 'shift', 'move', 'control', 'string', 'system', 'misc', 'x87', 'mmx', 'sse', 'sse2', 'sse3', 'sse4',
+  'avx', 'avx2', 'fma', 'f16c',
 ] as const; // prettier-ignore
 export type InstructionGroup = (typeof InstructionGroups)[number];
 
@@ -84,9 +88,12 @@ export interface InstructionRow {
   readonly group: InstructionGroup;
   readonly mnemonic: string;
   readonly vex: boolean;
+  /** VEX.L and VEX.W that the row needs; -1: either. */
+  readonly vexL: -1 | 0 | 1;
+  readonly vexW: -1 | 0 | 1;
   readonly map: OpcodeMap;
   readonly prefix: RowPrefix;
-  /** Needs REX.W (or VEX.W). */
+  /** Needs REX.W. */
   readonly rexW: boolean;
   readonly opcode: number;
   /** `+r`: the low three opcode bits are a register. */
@@ -126,8 +133,13 @@ const VexMaps: Readonly<Record<string, OpcodeMap>> = {
 
 const EncodingToken = /^(NP|NFx|REX\.W|VEX\..*|[0-9A-F]{2}(\+[ri])?|\/[r0-7])$/;
 
+const VexLengths: Readonly<Record<string, -1 | 0 | 1>> = { LZ: 0, '128': 0, '256': 1, LIG: -1 };
+const VexWs: Readonly<Record<string, -1 | 0 | 1>> = { W0: 0, W1: 1, WIG: -1 };
+
 interface Encoding {
   vex: boolean;
+  vexL: -1 | 0 | 1;
+  vexW: -1 | 0 | 1;
   map: OpcodeMap;
   prefix: RowPrefix;
   rexW: boolean;
@@ -139,16 +151,23 @@ interface Encoding {
   modrmRegister: boolean;
 }
 
-function parseVex(token: string): Pick<Encoding, 'prefix' | 'map'> {
-  const parts = token.split('.');
-  const map = VexMaps[parts.at(-1) ?? ''];
-  if (parts[1] !== 'LZ' || map === undefined) throw new Error(`unsupported VEX form ${token}`);
-  return { map, prefix: parts.length === 4 ? (Prefixes[parts[2] ?? ''] ?? RowPrefix.None) : RowPrefix.None };
+function parseVex(token: string): Pick<Encoding, 'prefix' | 'map' | 'vexL' | 'vexW'> {
+  const result = { prefix: RowPrefix.None as RowPrefix, map: OpcodeMap.OneByte as OpcodeMap, vexL: -1, vexW: -1 };
+  for (const part of token.split('.').slice(1)) {
+    const [map, prefix, l, w] = [VexMaps[part], Prefixes[part], VexLengths[part], VexWs[part]];
+    if (map !== undefined) result.map = map;
+    else if (prefix !== undefined) result.prefix = prefix;
+    else if (l !== undefined) result.vexL = l;
+    else if (w !== undefined) result.vexW = w;
+    else throw new Error(`unsupported VEX form ${token}`);
+  }
+  if (result.map === OpcodeMap.OneByte) throw new Error(`${token} has no opcode map`);
+  return result as Pick<Encoding, 'prefix' | 'map' | 'vexL' | 'vexW'>;
 }
 
 function parseEncoding(tokens: string[]): Encoding {
   const result: Encoding = {
-    vex: false, map: OpcodeMap.OneByte, prefix: RowPrefix.Any, rexW: false, opcode: 0, opcodeRegister: false,
+    vex: false, vexL: -1, vexW: -1, map: OpcodeMap.OneByte, prefix: RowPrefix.Any, rexW: false, opcode: 0, opcodeRegister: false,
     hasModrm: false, digit: -1, modrmByte: -1, modrmRegister: false,
   }; // prettier-ignore
   const rest = [...tokens];
@@ -190,10 +209,12 @@ function parseEncoding(tokens: string[]): Encoding {
 
 const RegisterOnly: readonly OperandMethod[] = [OperandMethod.RmGpr, OperandMethod.RmMmx, OperandMethod.RmXmm];
 
+const MemoryOnly: readonly OperandMethod[] = [OperandMethod.Memory, OperandMethod.VectorMemory];
+
 function modrmForm(encoding: Encoding, operands: readonly OperandSpec[], words: readonly string[]): ModrmForm {
   if (!encoding.hasModrm) return ModrmForm.None;
   if (words.includes('anymod')) return ModrmForm.Any;
-  if (words.includes('mem') || operands.some((operand) => operand.method === OperandMethod.Memory)) {
+  if (words.includes('mem') || operands.some(({ method }) => MemoryOnly.includes(method))) {
     return ModrmForm.Memory;
   }
   if (words.includes('reg') || encoding.modrmByte >= 0) return ModrmForm.Register;

@@ -62,6 +62,10 @@ export const OperandMethod = {
   TopSt: 27,
   /** XMM0, implied. */
   FixedXmm: 28,
+  /** L: XMM or YMM register by the upper four bits of an 8-bit immediate. */
+  ImmediateXmm: 29,
+  /** vm32x, vm32y, vm64x, vm64y: memory by ModRM.rm with a vector of indices (SDM Vol. 2A §2.3.12 "VSIB"). */
+  VectorMemory: 30,
 } as const;
 export type OperandMethod = (typeof OperandMethod)[keyof typeof OperandMethod];
 
@@ -85,6 +89,8 @@ export const SizeCode = {
   X87Environment: -8,
   /** f: x87 state, 94 bytes with operand size 16, otherwise 108. */
   X87State: -9,
+  /** x: 16 bytes, or 32 with VEX.L. */
+  VectorLength: -10,
 } as const;
 export type SizeCode = number;
 
@@ -101,7 +107,7 @@ export interface OperandSpec {
 }
 
 const Sizes: Readonly<Record<string, SizeCode>> = {
-  b: 1, w: 2, d: 4, q: 8, dq: 16, x: 16, t: 10, fx: 512,
+  b: 1, w: 2, d: 4, q: 8, dq: 16, qq: 32, t: 10, fx: 512, x: SizeCode.VectorLength,
   ss: 4, sd: 8, ps: 16, pd: 16, pi: 8, qi: 8, si: 4,
   v: SizeCode.OperandSize, z: SizeCode.AtMostDword, y: SizeCode.AtLeastDword, n: SizeCode.Native,
   p: SizeCode.FarPointer, a: SizeCode.Pair, s: SizeCode.DescriptorTable,
@@ -132,6 +138,7 @@ const Methods: Readonly<Record<string, OperandMethod>> = {
   W: OperandMethod.ModrmXmm,
   U: OperandMethod.RmXmm,
   H: OperandMethod.VexXmm,
+  L: OperandMethod.ImmediateXmm,
   X: OperandMethod.StringSource,
   Y: OperandMethod.StringDestination,
 };
@@ -181,9 +188,13 @@ function methodOf(notation: string, letter: string, methods: Readonly<Record<str
   return method;
 }
 
+/** Index vectors: width of the vector and, after the slash, of the elements that they address. */
+const VectorMemories: Readonly<Record<string, SizeCode>> = { vm32x: 16, vm32y: 32, vm64x: 16, vm64y: 32 };
+
 /** Vector and x87 registers are always whole, whatever part of them an instruction uses. */
 function wholeRegister(method: OperandMethod, size: SizeCode): SizeCode {
-  if (method >= OperandMethod.RegXmm && method <= OperandMethod.VexXmm) return 16;
+  const vector = method >= OperandMethod.RegXmm && method <= OperandMethod.VexXmm;
+  if (vector || method === OperandMethod.ImmediateXmm) return size === SizeCode.VectorLength || size === 32 ? size : 16;
   if (method >= OperandMethod.RegMmx && method <= OperandMethod.RmMmx) return 8;
   return size;
 }
@@ -193,6 +204,11 @@ export function parseOperand(notation: string): OperandSpec {
   const named = FixedOperands[notation];
   if (named !== undefined) return { notation, ...named };
   const [first = '', second] = notation.split('/');
+  const indices = VectorMemories[first];
+  if (indices !== undefined && second !== undefined) {
+    const memorySize = sizeOf(notation, second.slice(1));
+    return { notation, method: OperandMethod.VectorMemory, registerSize: indices, memorySize, fixed: 0 };
+  }
   if (second !== undefined) {
     const method = methodOf(notation, first[0] ?? '', WithMemory);
     const registerSize = wholeRegister(method, sizeOf(notation, first.slice(1)));

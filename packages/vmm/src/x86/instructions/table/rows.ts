@@ -1,6 +1,10 @@
 /** The instruction table: every row, in one list. Its notation is described in notation.ts. */
 import { arithmeticRows } from './arithmetic.ts';
+import { avxRows } from './avx.ts';
+import { avx2Rows } from './avx2.ts';
 import { controlRows } from './control.ts';
+import { f16cRows } from './f16c.ts';
+import { fmaRows } from './fma.ts';
 import { miscRows } from './misc.ts';
 import { mmxRows } from './mmx.ts';
 import { moveRows } from './move.ts';
@@ -29,6 +33,10 @@ const sources: readonly (readonly [InstructionGroup, readonly string[]])[] = [
   ['sse2', sse2Rows],
   ['sse3', sse3Rows],
   ['sse4', sse4Rows],
+  ['avx', avxRows],
+  ['avx2', avx2Rows],
+  ['fma', fmaRows],
+  ['f16c', f16cRows],
 ];
 
 function parseAll(): readonly InstructionRow[] {
