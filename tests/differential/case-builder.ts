@@ -62,6 +62,8 @@ export class CaseBuilder {
   chosenReg: number | undefined;
   /** Bytes of memory that the instruction may touch around its memory operand. */
   reach = 0;
+  /** VEX.L. */
+  readonly vexL: number;
   /** Alignment that memory operands mostly have. */
   align: number;
   /** Memory operands may lie where they fault. */
@@ -79,6 +81,8 @@ export class CaseBuilder {
   readonly #useRex: boolean;
   #rex = 0;
   #vvvv = 0;
+  /** Of a gather; -1: there is none. */
+  #vectorIndex = -1;
   #reg = 0;
   #rm = 0;
   #mod = 3;
@@ -108,8 +112,12 @@ export class CaseBuilder {
     this.address = places.address;
     this.forward = places.forward;
     this.backward = places.backward;
+    this.vexL = !form.row.vex ? 0 : form.row.vexL >= 0 ? form.row.vexL : random.below(2);
     this.addressSize = this.mode;
     if (random.chance(10)) this.addressSize = this.mode === 32 ? 16 : 32;
+    if (form.row.operands.some(({ method }) => method === OperandMethod.VectorMemory) && this.addressSize === 16) {
+      this.addressSize = 32;
+    }
     this.high = this.addressSize === 64 && random.chance(50);
     this.#rexW = this.#needsRexW();
     this.#useRex = this.mode === 64 && (this.#rexW || random.chance(60));
@@ -145,6 +153,8 @@ export class CaseBuilder {
         return operand === 2 ? 14 : 28;
       case SizeCode.X87State:
         return operand === 2 ? 94 : 108;
+      case SizeCode.VectorLength:
+        return this.vexL === 0 ? 16 : 32;
       default:
         return code;
     }
@@ -176,6 +186,16 @@ export class CaseBuilder {
         if (this.variant.rm === 'memory') this.#pickMemory(spec, type);
         else this.#rm = this.#pickRegister(spec, type, 1);
         return;
+      case m.VectorMemory:
+        this.#pickVectorMemory(spec);
+        return;
+      case m.ImmediateXmm: {
+        const register = this.random.below(this.mode === 64 ? 16 : 8);
+        this.registers.push({ spec, number: register, high: false });
+        if (type !== 'any') this.state.fillXmm(register, type);
+        this.#tail.push({ value: BigInt((register << 4) | this.random.below(16)), bytes: 1 });
+        return;
+      }
       case m.RmGpr:
       case m.RmMmx:
       case m.RmXmm:
@@ -192,7 +212,9 @@ export class CaseBuilder {
       case m.VexGpr:
       case m.VexXmm:
         this.#vvvv = this.random.below(this.mode === 64 ? 16 : 8);
+        if (this.#vectorIndex >= 0) this.#separate();
         this.registers.push({ spec, number: this.#vvvv, high: false });
+        if (spec.method === m.VexXmm && type !== 'any') this.state.fillXmm(this.#vvvv, type);
         return;
       case m.RmSt:
         this.#rm = this.random.below(8);
@@ -248,6 +270,44 @@ export class CaseBuilder {
   }
 
   // Memory operands
+
+  /** Memory at a vector of indices: elements are near each other; sometimes one is where it faults. */
+  #pickVectorMemory(spec: OperandSpec): void {
+    const { random, state } = this;
+    const count = this.mode === 64 ? 16 : 8;
+    const destination = this.registers[0]!.number;
+    do this.#vectorIndex = random.below(count);
+    while (this.#vectorIndex === destination && !random.chance(3));
+    this.#pickSegment();
+    const size = spec.memorySize;
+    const reach = 31 * 8 + 8;
+    this.place = this.pickPlace(size, reach, false);
+    const scale = random.below(4);
+    const bytes = spec.notation.startsWith('vm32') ? 4 : 8;
+    const wild = random.chance(15) ? random.below(8) : -1;
+    for (let at = 0; at < 32; at += bytes) {
+      let index = BigInt(random.between(-30, 30));
+      if (at / bytes === wild) index = BigInt(random.between(-0x300, 0x300)) * (8n >> BigInt(scale));
+      state.setVectorElement(this.#vectorIndex, at, bytes as 4 | 8, index);
+    }
+    this.#address32 = this.addressSize !== this.mode;
+    const target = BigInt.asUintN(this.addressSize, this.place.address - this.#segmentBase);
+    this.#requireHarmless(target);
+    const base = this.#free(Array.from({ length: count }, (_, i) => i).filter((number) => number !== Rsp))!;
+    const displacement = random.chance(40) ? BigInt(random.below(256) - 128) : 0n;
+    this.#setAddressRegister(base, target - displacement);
+    const mod = displacement === 0n && (base & 7) !== 5 ? 0 : 1;
+    this.#setMod(mod, 4, displacement, mod);
+    this.#setSib(base, this.#vectorIndex, scale);
+  }
+
+  /** Destination, index and mask of a gather are mostly different registers. */
+  #separate(): void {
+    const taken = [this.registers[0]!.number, this.#vectorIndex];
+    while (taken.includes(this.#vvvv) && !this.random.chance(3)) {
+      this.#vvvv = this.random.below(this.mode === 64 ? 16 : 8);
+    }
+  }
 
   #pickMemory(spec: OperandSpec, type: ValueType): void {
     const size = Math.max(1, this.size(spec.memorySize));
@@ -594,10 +654,10 @@ export class CaseBuilder {
   /** SDM Vol. 2A §2.3.5 "The VEX Prefix". */
   #vexOpcode(): number[] {
     const { row } = this;
-    const wide = this.variant.operandSize === 64 ? 0x80 : 0;
+    const wide = row.vexW > 0 || (row.vexW < 0 && this.variant.operandSize === 64) ? 0x80 : 0;
     const pp = { [RowPrefix.P66]: 1, [RowPrefix.PF3]: 2, [RowPrefix.PF2]: 3 }[row.prefix as 1 | 2 | 3] ?? 0;
     const inverted = (~this.#rex & 7) << 5;
-    return [0xc4, inverted | row.map, wide | ((~this.#vvvv & 15) << 3) | pp, row.opcode];
+    return [0xc4, inverted | row.map, wide | ((~this.#vvvv & 15) << 3) | (this.vexL << 2) | pp, row.opcode];
   }
 
   #modrm(): number[] {
@@ -611,6 +671,7 @@ export class CaseBuilder {
 
 const MemoryMethods: readonly number[] = [
   OperandMethod.ModrmGpr, OperandMethod.ModrmMmx, OperandMethod.ModrmXmm, OperandMethod.Memory, OperandMethod.Offset,
+  OperandMethod.VectorMemory,
 ]; // prettier-ignore
 const RmMethods: readonly number[] = [
   ...MemoryMethods, OperandMethod.RmGpr, OperandMethod.RmMmx, OperandMethod.RmXmm, OperandMethod.RmSt,
@@ -622,9 +683,13 @@ const RegMethods: readonly number[] = [
 const usesRm = (spec: OperandSpec): boolean => RmMethods.includes(spec.method);
 const usesReg = (spec: OperandSpec): boolean => RegMethods.includes(spec.method);
 
+/** VEX-encoded instructions whose memory operands must be aligned. */
+const AlignedVex = /^VMOV(APS|APD|DQA|NT)/;
+
 /** SSE memory operands of 16 bytes must be aligned, but for the rows that say otherwise: mostly aligned then. */
 function alignmentOf(row: InstructionRow): number {
   if (['FXSAVE', 'FXRSTOR', 'CMPXCHG16B'].includes(row.mnemonic)) return 16;
+  if (row.vex) return AlignedVex.test(row.mnemonic) ? 32 : 1;
   return row.operands.some(({ memorySize, method }) => memorySize === 16 && MemoryMethods.includes(method)) ? 16 : 1;
 }
 

@@ -47,10 +47,13 @@ export class CaseState {
   readonly view: DataView;
   readonly gpr = new BigUint64Array(16);
   rflags = 0;
+  /** Upper halves of vector registers, 16 bytes each, of groups that use them. */
+  readonly upper: DataView | undefined;
 
-  constructor(random: Random, view: DataView) {
+  constructor(random: Random, view: DataView, upper?: DataView) {
     this.random = random;
     this.view = view;
+    this.upper = upper;
   }
 
   /** General registers: edges of `bits`-bit integers below random upper bits. */
@@ -70,6 +73,7 @@ export class CaseState {
     const { random, view } = this;
     for (let i = Fx.St; i < Fx.Reserved; i += 4) view.setUint32(i, random.u32(), true);
     for (let i = 0; i < 8; i++) view.setUint16(Fx.St + i * 16 + 10, 0, true);
+    if (this.upper) for (let i = 0; i < this.upper.byteLength; i += 4) this.upper.setUint32(i, random.u32(), true);
     const precision = random.chance(70) ? 3 : random.pick([0, 2, 2, 2]);
     const masks = random.chance(unmaskedPercent) ? random.below(64) : 0x3f;
     const rounding = random.chance(50) ? 0 : random.below(4);
@@ -108,6 +112,14 @@ export class CaseState {
 
   fillXmm(index: number, type: ValueType): void {
     fill(this.random, this.view, Fx.Xmm + index * 16, 16, type);
+    if (this.upper) fill(this.random, this.upper, index * 16, 16, type);
+  }
+
+  /** An element of a vector register, by its first byte. */
+  setVectorElement(register: number, at: number, bytes: 4 | 8, value: bigint): void {
+    const [view, offset] = at < 16 ? [this.view, Fx.Xmm] : [this.upper, -16];
+    if (bytes === 4) view?.setInt32(offset + register * 16 + at, Number(BigInt.asIntN(32, value)), true);
+    else view?.setBigInt64(offset + register * 16 + at, BigInt.asIntN(64, value), true);
   }
 
   fillMmx(index: number, type: ValueType): void {

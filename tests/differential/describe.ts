@@ -5,7 +5,7 @@ import { formatInstruction } from '@lodger/vmm/x86/decode/format.js';
 import { allRows } from '@lodger/vmm/x86/instructions/table/rows.js';
 import { Fx } from './case-state.ts';
 import type { Batch, CaseInfo } from './generator.ts';
-import { Fields, InputFields, OutputFields, RecordSize, Window1, Window2 } from './harness-layout.ts';
+import { Fields, HighSize, InputFields, OutputFields, RecordSize, Window1, Window2 } from './harness-layout.ts';
 import { describeSelector } from './test-segments.ts';
 
 const GprNames = 'rax rcx rdx rbx rsp rbp rsi rdi r8 r9 r10 r11 r12 r13 r14 r15'.split(' ');
@@ -42,6 +42,9 @@ const CommonFields: readonly Field[] = [
   ...range(8).map((index) => ({ name: `st${index}`, offset: Fx.St + index * 16, bytes: 10 })),
   ...range(16).map((index) => ({ name: `xmm${index}`, offset: Fx.Xmm + index * 16, bytes: 16 })),
 ];
+const UpperHalves: readonly Field[] = range(16).map((index) => {
+  return { name: `ymm${index} high`, offset: RecordSize + index * 16, bytes: 16 };
+});
 const memoryFields = (start: number, size: number, record: number): Field[] =>
   range(size / 16).map((line) => ({ name: `[${hex(start + line * 16)}]`, offset: record + line * 16, bytes: 16 }));
 const Memory: readonly Field[] = [
@@ -72,10 +75,17 @@ function valueOf(record: Uint8Array, field: Field): string {
   return text.replace(/^0+(?=.)/, '');
 }
 
+/** A case's input record, and behind it the upper halves of vector registers. */
+export function inputOf(batch: Batch, slot: number): Uint8Array {
+  const record = batch.input.subarray(slot * RecordSize, (slot + 1) * RecordSize);
+  const high = batch.high?.subarray(slot * HighSize, (slot + 1) * HighSize) ?? [];
+  return Uint8Array.of(...record, ...high);
+}
+
 /** The input of a case: all registers, and memory at what the instruction may have changed or read. */
 export function describeInput(batch: Batch, slot: number): string {
   const info = batch.cases[slot]!;
-  const record = batch.input.subarray(slot * RecordSize, (slot + 1) * RecordSize);
+  const record = inputOf(batch, slot);
   const code = [...info.code].map((byte) => byte.toString(16).padStart(2, '0')).join(' ');
   const header = new DataView(record.buffer, record.byteOffset);
   const selectors = ['es', 'ss', 'ds', 'fs', 'gs'].map((name, index) => {
@@ -84,8 +94,9 @@ export function describeInput(batch: Batch, slot: number): string {
   const segments = `    cs=${describeSelector(header.getUint16(InputFields.Target + 4, true))} ${selectors.join(' ')}`;
   const lines = [`case ${info.index} at ${hex(info.address)}: ${code}   ${disassemble(info)}`];
   if (batch.form.segmented) lines.push(segments);
-  for (let i = 0; i < CommonFields.length; i += 4) {
-    const fields = CommonFields.slice(i, i + 4);
+  const shown = [...CommonFields, ...(batch.high === undefined ? [] : UpperHalves)];
+  for (let i = 0; i < shown.length; i += 4) {
+    const fields = shown.slice(i, i + 4);
     lines.push(`    ${fields.map((field) => `${field.name}=${valueOf(record, field)}`).join(' ')}`);
   }
   return lines.join('\n');
@@ -94,7 +105,8 @@ export function describeInput(batch: Batch, slot: number): string {
 /** Fields that differ between two normalized records, with the value before. */
 export function describeDifference(input: Uint8Array, expected: Uint8Array, got: Uint8Array): string {
   const lines: string[] = [];
-  for (const field of [...Results, ...CommonFields, ...Memory]) {
+  const upper = got.length > RecordSize ? UpperHalves : [];
+  for (const field of [...Results, ...CommonFields, ...upper, ...Memory]) {
     const [want, have] = [valueOf(expected, field), valueOf(got, field)];
     const before = Results.includes(field) ? '' : ` (before: ${valueOf(input, field)})`;
     if (want !== have) lines.push(`    ${field.name}: expected ${want}, got ${have}${before}`);

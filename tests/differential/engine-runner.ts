@@ -2,6 +2,7 @@
 import type { Engine, EngineVm, Vcpu } from '@lodger/vmm/engine/engine.js';
 import type { VcpuState } from '@lodger/vmm/engine/state.js';
 import { gpa } from '@lodger/vmm/memory/address.js';
+import type { HarnessKind } from './harness-guest.ts';
 import type { OracleTarget } from './target.ts';
 
 /** `run()` calls without a port write after which the guest is taken to hang. */
@@ -12,11 +13,12 @@ export class EngineTarget implements OracleTarget {
   readonly #vm: EngineVm;
   readonly #vcpu: Vcpu;
 
-  constructor(engine: Engine, memorySize: number) {
+  constructor(engine: Engine, memorySize: number, kind: HarnessKind = 'legacy') {
     this.name = engine.name;
     this.#vm = engine.createVm({
       memorySize,
       vcpus: 1,
+      ...(kind === 'avx' && { cpu: { model: 'x86-64-v3' as const, without: [] } }),
       clock: { now: () => performance.now() * 1e6, wallClock: () => BigInt(Date.now()) * 1_000_000n },
     });
     this.#vcpu = this.#vm.createVcpu(0);

@@ -2,6 +2,7 @@
 import { allRows } from '@lodger/vmm/x86/instructions/table/rows.js';
 import { ModrmForm, OperandSizeRule, RowPrefix } from '@lodger/vmm/x86/instructions/table/notation.js';
 import type { CpuFeature, InstructionRow } from '@lodger/vmm/x86/instructions/table/notation.js';
+import type { HarnessKind } from './harness-guest.ts';
 import { OperandMethod, SizeCode } from '@lodger/vmm/x86/instructions/table/operand-spec.js';
 
 /** Code size of the segment that a case runs in. */
@@ -24,10 +25,10 @@ export interface Form {
   readonly segmented: boolean;
 }
 
-/** x86-64-v2 and what the CPU model may advertise beside it. */
+/** x86-64-v3 and what the CPU model may advertise beside it. */
 const Features: readonly CpuFeature[] = [
   'sse3', 'ssse3', 'sse4.1', 'sse4.2', 'popcnt', 'lzcnt', 'bmi1', 'bmi2', 'movbe', 'cx16', 'aes', 'pclmulqdq',
-  'fsgsbase',
+  'fsgsbase', 'avx', 'avx2', 'fma', 'f16c',
 ]; // prettier-ignore
 
 /** Rows that ring 3 cannot be asked about, with the reason. */
@@ -36,6 +37,7 @@ const Excluded: readonly (readonly [reason: string, mnemonics: readonly string[]
   ['shows tables and registers of the host', ['SLDT', 'STR', 'SGDT', 'SIDT', 'SMSW']],
   ['leaves ring 3', ['SYSCALL', 'SYSENTER', 'SYSEXIT', 'SYSRET', 'VMCALL', 'VMMCALL']],
   ['depends on MSRs or features of the host', ['MONITOR', 'MWAIT', 'RSM', 'XSAVE', 'XRSTOR']],
+  ['estimates are the processor\'s own, and the expectations of AVX are an Intel one\'s', ['VRCPPS', 'VRCPSS', 'VRSQRTPS', 'VRSQRTSS']],
   ['the back end of /dev/kvm reports the wrong RIP', ['INT1']],
 ]; // prettier-ignore
 
@@ -71,7 +73,7 @@ function sizes(row: InstructionRow, mode: Mode): readonly Variant['operandSize']
 
 const usesModrm = [
   OperandMethod.ModrmGpr, OperandMethod.ModrmMmx, OperandMethod.ModrmXmm, OperandMethod.Memory, OperandMethod.RmGpr,
-  OperandMethod.RmMmx, OperandMethod.RmXmm,
+  OperandMethod.RmMmx, OperandMethod.RmXmm, OperandMethod.VectorMemory,
 ] as readonly number[]; // prettier-ignore
 
 function rmKinds(row: InstructionRow): readonly Variant['rm'][] {
@@ -109,7 +111,10 @@ function caseCount(row: InstructionRow, variants: number): number {
 }
 
 /** Groups whose instructions do not know what code they are in, beyond addressing. */
-const Media = ['x87', 'mmx', 'sse', 'sse2', 'sse3', 'sse4'];
+const Media = ['x87', 'mmx', 'sse', 'sse2', 'sse3', 'sse4', 'avx', 'avx2', 'fma', 'f16c'];
+
+/** What the cases of a group need of the harness guest. */
+export const harnessOf = (group: string): HarnessKind => (/^(avx|fma|f16c)/.test(group) ? 'avx' : 'legacy');
 
 /** Outside of 64-bit code: fewer cases, and a look only at media instructions. */
 function casesInMode(row: InstructionRow, mode: Mode, variants: number): number {
@@ -120,7 +125,7 @@ function casesInMode(row: InstructionRow, mode: Mode, variants: number): number 
 }
 
 /** Instructions that address memory without a ModRM operand. */
-const Addressing = /^(PUSH|POP|ENTER|LEAVE|CALL|RET|IRET|JMP|J[A-Z]+|LOOP|XLAT|MASKMOV|BOUND)/;
+const Addressing = /^(PUSH|POP|ENTER|LEAVE|CALL|RET|IRET|JMP|J[A-Z]+|LOOP|XLAT|V?MASKMOVDQU|MASKMOV|BOUND)/;
 
 /** Far loads of the segments that the harness needs. */
 const Unsegmented = ['LGS', 'LSS'];

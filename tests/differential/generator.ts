@@ -3,12 +3,13 @@ import type { InstructionRow } from '@lodger/vmm/x86/instructions/table/notation
 import { OperandMethod } from '@lodger/vmm/x86/instructions/table/operand-spec.js';
 import { CaseBuilder } from './case-builder.ts';
 import { CaseState, Rcx } from './case-state.ts';
-import { formName } from './forms.ts';
+import { formName, harnessOf } from './forms.ts';
 import type { Form, Mode } from './forms.ts';
 import {
   BatchSize,
   CaseFlags,
   Control,
+  HighSize,
   InputFields,
   RecordSize,
   Selector,
@@ -47,6 +48,8 @@ export interface Batch {
   readonly input: Uint8Array;
   /** Contents of the code slots, from slotAddress(0) on. */
   readonly code: Uint8Array;
+  /** Upper halves of vector registers, of groups that use them. */
+  readonly high: Uint8Array | undefined;
 }
 
 const InParts = /^(FXSAVE|FXRSTOR|FLDENV|FNSTENV|FRSTOR|FNSAVE)$/;
@@ -65,10 +68,12 @@ export function* generateBatches(form: Form, exit: number): Generator<Batch> {
 function generateBatch(form: Form, start: number, count: number, random: Random, exit: number): Batch {
   const input = new Uint8Array(count * RecordSize);
   const code = new Uint8Array((count + 2) * Slot.Size).fill(0xcc);
+  const high = harnessOf(form.row.group) === 'avx' ? new Uint8Array(count * HighSize) : undefined;
   const cases: CaseInfo[] = [];
   for (let index = 0; index < count; index++) {
     const view = new DataView(input.buffer, index * RecordSize, RecordSize);
-    const info = generateCase(form, start + index, index, random, view);
+    const upper = high && new DataView(high.buffer, index * HighSize, HighSize);
+    const info = generateCase(form, start + index, index, random, view, upper);
     cases.push(info);
     const base = index * Slot.Size;
     const writePad = (offset: number, marker: number) =>
@@ -78,7 +83,7 @@ function generateBatch(form: Form, start: number, count: number, random: Random,
     writePad(Slot.Forward, 2);
     writePad(Slot.Backward, 3);
   }
-  return { form, cases, approximate: Approximate.includes(form.row.mnemonic), input, code };
+  return { form, cases, approximate: Approximate.includes(form.row.mnemonic), input, code, high };
 }
 
 /** Notes which pad it is, and goes to the driver's exit; changes no register and no flag. */
@@ -97,7 +102,7 @@ function landingPad({ mode, segmented }: Form, marker: number, address: number, 
   return Uint8Array.from([...segment, ...store, marker, ...jump, ...target]);
 }
 
-function generateCase(form: Form, index: number, slot: number, random: Random, view: DataView): CaseInfo {
+function generateCase(form: Form, index: number, slot: number, random: Random, view: DataView, upper?: DataView): CaseInfo {
   const variant = form.variants[index % form.variants.length]!;
   for (;;) {
     const own = { 64: 0, 32: Selector.UserCode32, 16: Selector.UserCode16 }[form.mode];
@@ -108,14 +113,15 @@ function generateCase(form: Form, index: number, slot: number, random: Random, v
       forward: start + Slot.Forward,
       backward: start + Slot.Backward,
     };
-    const state = new CaseState(random, view);
+    const state = new CaseState(random, view, upper);
     state.randomizeIntegers(integerBits(form.row, variant.operandSize));
     state.randomizeFx(usesFloat(form.row) ? UnmaskedPercent : 0);
     state.randomizeWindows();
     const builder = new CaseBuilder(form, variant, random, state, places, segments);
     const type = valueType(form.row, random);
     if (form.row.group === 'x87') state.fillX87();
-    const special = specialCases[form.row.mnemonic];
+    const { mnemonic } = form.row;
+    const special = specialCases[mnemonic] ?? (upper ? specialCases[mnemonic.slice(1)] : undefined);
     special?.before?.(builder);
     builder.pickOperands(type);
     special?.after?.(builder);
@@ -158,18 +164,21 @@ function integerBits(row: InstructionRow, operandSize: number): number {
   return narrow !== undefined ? 8 : operandSize;
 }
 
-const usesFloat = (row: InstructionRow): boolean => row.group === 'x87' || /^sse/.test(row.group);
+const usesFloat = (row: InstructionRow): boolean => row.group === 'x87' || /^(sse|avx|fma|f16c)/.test(row.group);
 
 /** What the operands of a row are. */
 function valueType(row: InstructionRow, random: { pick<T>(choices: readonly T[]): T }): ValueType {
   const { mnemonic, group } = row;
   if (group === 'x87') return x87Type(row);
-  if (group === 'mmx' || group.startsWith('sse')) {
-    const conversion = /^CVTT?(PS|SS|PD|SD|PI|SI|DQ)2/.exec(mnemonic)?.[1];
+  if (group === 'f16c' && mnemonic === 'VCVTPH2PS') return random.pick(['i16', 'any']);
+  if (group === 'mmx' || usesFloat(row)) {
+    const conversion = /^V?CVTT?(PS|SS|PD|SD|PI|SI|DQ)2/.exec(mnemonic)?.[1];
     if (conversion !== undefined) return ({ PS: 'f32', SS: 'f32', PD: 'f64', SD: 'f64' } as const)[conversion] ?? 'i32';
     const notation = row.operands.map((operand) => operand.notation).join();
     if (/[VWUM](ss|ps)/.test(notation)) return 'f32';
     if (/[VWUM](sd|pd)/.test(notation)) return 'f64';
+    if (row.vex && /[PS]S$/.test(mnemonic)) return 'f32';
+    if (row.vex && /[PS]D$/.test(mnemonic)) return 'f64';
     const lane = ({ B: 'i8', W: 'i16', D: 'i32', Q: 'i64' } as const)[mnemonic.at(-1) ?? ''];
     return random.pick([lane ?? 'i32', lane ?? 'i8', 'any', 'i16']);
   }

@@ -33,6 +33,7 @@ import {
   Fields,
   FsBase,
   GsBase,
+  HighSize,
   InputFields,
   Low,
   OutputFields,
@@ -52,6 +53,9 @@ const WithErrorCode = [8, 10, 11, 12, 13, 14, 17, 21, 29, 30];
 
 const field = (base: Register, displacement: number, size?: number) =>
   mem(size === undefined ? { base, displacement } : { base, displacement, size });
+
+/** `avx`: cases have upper halves of vector registers too, beside their records. */
+export type HarnessKind = 'legacy' | 'avx';
 
 export interface Driver {
   readonly code: Uint8Array;
@@ -75,10 +79,31 @@ function loadRegisters(a: Assembler): void {
   a.mov(rbx, field(rbx, Fields.Gpr + rbx.number * 8));
 }
 
-function emitPrepare(a: Assembler): void {
+/** VINSERTF128 (opcode 18) and VEXTRACTF128 (19) of the upper half of each register, with [RAX + 16 * its number]. */
+function upperHalves(a: Assembler, opcode: number): void {
+  for (let index = 0; index < 16; index++) {
+    const register = opcode === 0x18 ? ~index & 15 : 15;
+    a.db(0xc4, (index < 8 ? 0x80 : 0) | 0x63, (register << 3) | 5, opcode, 0x80 | ((index & 7) << 3));
+    a.dd(index * 16).db(1);
+  }
+}
+
+function loadUpperHalves(a: Assembler): void {
+  a.mov(rax, at(Control.HighInput));
+  upperHalves(a, 0x18);
+}
+
+function saveUpperHalves(a: Assembler): void {
+  a.mov(rax, at(Control.HighOutput));
+  upperHalves(a, 0x19);
+  a.add(at(Control.HighInput, 64), HighSize).add(at(Control.HighOutput, 64), HighSize);
+}
+
+function emitPrepare(a: Assembler, kind: HarnessKind): void {
   a.label('start').mov(rsp, Low.DriverStackTop);
   a.mov(at(Control.Input, 64), Low.Input).mov(at(Control.Output, 64), Low.Output);
   a.mov(rax, at(Control.Count)).mov(at(Control.Remaining), rax);
+  if (kind === 'avx') a.mov(at(Control.HighInput, 64), Low.HighInput).mov(at(Control.HighOutput, 64), Low.HighOutput);
   a.label('restore').mov(eax, Selector.UserData).mov(ds, ax).mov(es, ax).mov(ss, ax);
   writeBase(a, 2, FsBase);
   writeBase(a, 3, GsBase);
@@ -92,6 +117,7 @@ function emitPrepare(a: Assembler): void {
     a.mov(at(Control[name], 64), 0);
   }
   a.fxrstor(field(rbx, Fields.Fx));
+  if (kind === 'avx') loadUpperHalves(a);
   a.test(field(rbx, InputFields.Flags, 32), CaseFlags.LoadSegments).jcc('z', 'loaded');
   [es, ss, ds, fs, gs].forEach((segment, index) => {
     a.mov(eax, field(rbx, InputFields.Selectors + index * 8)).mov(segment, ax);
@@ -115,10 +141,12 @@ function writeBase(a: Assembler, digit: number, base: bigint): void {
   baseInstruction(a, digit);
 }
 
-function emitSave(a: Assembler): void {
+function emitSave(a: Assembler, kind: HarnessKind): void {
   a.label('exit').mov(at(Control.SavedRsp), rsp).mov(rsp, Low.DriverStackTop).pushf().cld();
   a.mov(at(Control.SavedRax), rax).mov(at(Control.SavedRbx), rbx).mov(rbx, at(Control.Output));
-  a.fxsave(field(rbx, Fields.Fx)).pop(rax).mov(field(rbx, Fields.Rflags), rax);
+  a.fxsave(field(rbx, Fields.Fx));
+  if (kind === 'avx') saveUpperHalves(a);
+  a.pop(rax).mov(field(rbx, Fields.Rflags), rax);
   for (let index = 1; index < 16; index++) {
     if (index !== rbx.number && index !== rsp.number) a.mov(field(rbx, Fields.Gpr + index * 8), gpr(index, 64));
   }
@@ -148,10 +176,10 @@ function emitSave(a: Assembler): void {
   a.label('finish').ud2();
 }
 
-export function buildDriver(): Driver {
+export function buildDriver(kind: HarnessKind): Driver {
   const a = new Assembler({ origin: Low.Driver, bits: 64 });
-  emitPrepare(a);
-  emitSave(a);
+  emitPrepare(a, kind);
+  emitSave(a, kind);
   return { code: a.finish(), start: a.address('start'), exit: a.address('exit'), finish: a.address('finish') };
 }
 

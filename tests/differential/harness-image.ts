@@ -1,6 +1,7 @@
 /** What the host puts into the harness guest's memory before it starts: tables, driver, handlers; and the vCPU's state. */
 import type { Segment, VcpuState } from '@lodger/vmm/engine/state.js';
 import { buildDriver, buildHandlers } from './harness-guest.ts';
+import type { HarnessKind } from './harness-guest.ts';
 import { FsBase, GsBase, HighAlias, Low, Selector } from './harness-layout.ts';
 import type { OracleTarget } from './target.ts';
 import { descriptorOf, testSegments } from './test-segments.ts';
@@ -41,7 +42,8 @@ export function pageAccess(address: number): PageAccess | undefined {
   if (within(Low.ReadOnly, Low.Supervisor)) return access(true, false, false);
   if (within(Low.Supervisor, Low.Supervisor + 0x1000)) return access(false, true, true);
   if (within(Low.Slots, Low.Slots + 0x6000)) return access(true, false, true);
-  if (within(Low.Tables, Low.Input)) return access(false, true, true);
+  if (within(Low.HighInput, Low.Input)) return access(true, true, false);
+  if (within(Low.Tables, Low.HighInput)) return access(false, true, true);
   return access(true, true, true);
 }
 
@@ -116,7 +118,7 @@ const flat = (selector: number, type: number, dpl: number, l: boolean): Segment 
   unusable: false,
 }); // prettier-ignore
 
-function initialState(entry: number, gdtLimit: number, idtLimit: number): VcpuState {
+function initialState(entry: number, gdtLimit: number, idtLimit: number, kind: HarnessKind): VcpuState {
   const data = flat(Selector.UserData, 3, 3, false);
   const system = { ...flat(0, 0, 0, false), s: false, g: false, db: false };
   return {
@@ -150,7 +152,7 @@ function initialState(entry: number, gdtLimit: number, idtLimit: number): VcpuSt
       xmm: Array<bigint>(16).fill(0n), mxcsr: 0x1f80,
     },
     debug: { db: [0n, 0n, 0n, 0n], dr6: 0xffff_0ff0n, dr7: 0x400n },
-    xcr0: 3n,
+    xcr0: kind === 'avx' ? 7n : 3n,
     msrs: [],
     events: {
       exception: undefined, interrupt: undefined, interruptShadow: 'none', nmi: { pending: false, masked: false },
@@ -160,8 +162,8 @@ function initialState(entry: number, gdtLimit: number, idtLimit: number): VcpuSt
 }
 
 /** Prepares memory and vCPU. Answers the address where landing pads go to. */
-export function loadHarness(target: OracleTarget): { exit: number } {
-  const driver = buildDriver();
+export function loadHarness(target: OracleTarget, kind: HarnessKind): { exit: number } {
+  const driver = buildDriver(kind);
   const handlers = buildHandlers(Table.Handlers, driver);
   writePageTables(target);
   const gdtLimit = writeGdt(target);
@@ -172,6 +174,6 @@ export function loadHarness(target: OracleTarget): { exit: number } {
   target.write(Table.Tss, tss);
   target.write(Low.Driver, driver.code);
   target.write(Table.Handlers, handlers.code);
-  target.start(initialState(handlers.entry, gdtLimit, idtLimit));
+  target.start(initialState(handlers.entry, gdtLimit, idtLimit, kind));
   return { exit: driver.exit };
 }

@@ -26,6 +26,9 @@ export const Low = {
   Slots: 0xa000,
   /** Supervisor: page tables, descriptor tables, handlers, stack. */
   Tables: 0x2_0000,
+  /** [read, write] Upper halves of the vector registers, of groups that use them: {@link HighSize} for each case. */
+  HighInput: 0xc_0000,
+  HighOutput: 0xd_0000,
   /** [read, write] Records of a batch. */
   Input: 0x10_0000,
   Output: 0x18_0000,
@@ -76,9 +79,14 @@ export const Control = {
   Remaining: Low.Control + 0x70,
   /** Cases of the batch, set by the host. */
   Count: Low.Control + 0x78,
+  /** Where the current case's upper halves are. */
+  HighInput: Low.Control + 0x80,
+  HighOutput: Low.Control + 0x88,
 } as const;
 
 export const RecordSize = 0x800;
+/** Bits 128 to 255 of sixteen registers. */
+export const HighSize = 256;
 /** Fields of both records. */
 export const Fields = {
   Fx: 0,

@@ -1,7 +1,7 @@
 /** Brings output records into the form that is compared, and hashes them. */
 import { ArithmeticFlags, Flag, Fx } from './case-state.ts';
 import type { Batch, CaseInfo } from './generator.ts';
-import { Fields, OutputFields, RecordSize } from './harness-layout.ts';
+import { Fields, HighSize, OutputFields, RecordSize } from './harness-layout.ts';
 
 export const NoFault = 0xffff;
 export const PageFault = 14;
@@ -92,8 +92,22 @@ export function evaluate(batch: Batch, output: Uint8Array): BatchResult {
       }
     }
     hashes[slot] = hashRecord(output, start, RecordSize);
+    if (batch.high !== undefined) {
+      const high = hashRecord(output, batch.cases.length * RecordSize + slot * HighSize, HighSize);
+      hashes[slot] = Math.imul(hashes[slot]! ^ high, 0x01000193) >>> 0;
+    }
   });
   return { hashes, approximate };
+}
+
+/** The output of each case: its record, and behind it the upper halves of vector registers. */
+export function* recordsOf(batch: Batch, output: Uint8Array): Generator<Uint8Array> {
+  const highs = batch.cases.length * RecordSize;
+  for (let slot = 0; slot < batch.cases.length; slot++) {
+    const record = output.subarray(slot * RecordSize, (slot + 1) * RecordSize);
+    if (batch.high === undefined) yield record;
+    else yield Uint8Array.of(...record, ...output.subarray(highs + slot * HighSize, highs + (slot + 1) * HighSize));
+  }
 }
 
 /** True when the approximate results of a case (20 bytes) are as near as the functions' error allows. */

@@ -12,7 +12,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Assembler, at, eax, edi, esi, mem, r10, r8, r9, rax, rbx, rdi, rdx, rsi, rsp } from '../guest/assembler.ts';
 import { buildDriver } from './harness-guest.ts';
-import type { Driver } from './harness-guest.ts';
+import type { Driver, HarnessKind } from './harness-guest.ts';
 import { Control, HighAlias, Low, OutputFields, Port, RecordSize, Selector } from './harness-layout.ts';
 import { PageFault } from './normalize.ts';
 import { pageAccess } from './harness-image.ts';
@@ -120,10 +120,10 @@ function emitData(a: Assembler): void {
 }
 
 /** A static ELF executable with one segment that may be read, written and executed. */
-function buildExecutable(): Uint8Array {
+function buildExecutable(kind: HarnessKind): Uint8Array {
   const headers = 0x1000;
   const a = new Assembler({ origin: Origin + headers, bits: 64 });
-  const driver = buildDriver();
+  const driver = buildDriver(kind);
   emitSetUp(a, driver);
   emitHandler(a, driver);
   emitData(a);
@@ -154,11 +154,11 @@ export class ProcessTarget implements OracleTarget {
   readonly #memoryPath: string;
   readonly #memory: number;
 
-  constructor(memorySize: number) {
+  constructor(memorySize: number, kind: HarnessKind = 'legacy') {
     this.#folder = mkdtempSync(join(tmpdir(), 'lodger-oracle-'));
     this.#executable = join(this.#folder, 'harness');
     this.#memoryPath = join(this.#folder, 'memory');
-    writeFileSync(this.#executable, buildExecutable());
+    writeFileSync(this.#executable, buildExecutable(kind));
     chmodSync(this.#executable, 0o755);
     writeFileSync(this.#memoryPath, new Uint8Array(memorySize));
     this.#memory = openSync(this.#memoryPath, 'r+');

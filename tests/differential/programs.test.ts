@@ -34,7 +34,7 @@ function run(target: OracleTarget, batch: ProgramBatch): Uint8Array {
 /** Runs the same programs on both; the end states must be equal. */
 function compare(targets: readonly [OracleTarget, OracleTarget]): void {
   try {
-    const [exit] = targets.map((target) => loadHarness(target).exit);
+    const [exit] = targets.map((target) => loadHarness(target, 'legacy').exit);
     const random = new Random(Seed);
     for (let batch = 0; batch < Batches; batch++) {
       const programs = generatePrograms(random, ProgramsPerBatch, exit!);

@@ -14,6 +14,8 @@ export interface Programs {
   readonly cases: readonly CaseInfo[];
   readonly input: Uint8Array;
   readonly code: Uint8Array;
+  /** Upper halves of vector registers; they are behind the records in the output then. */
+  readonly high?: Uint8Array | undefined;
 }
 
 /** Runs code of any kind for each input record. Answers the output records. */
@@ -24,9 +26,12 @@ export function runPrograms(target: OracleTarget, programs: Programs): Uint8Arra
   target.write(Low.Slots, programs.code);
   target.write(Low.Input, programs.input);
   target.write(Control.Count, count);
+  if (programs.high !== undefined) target.write(Low.HighInput, programs.high);
   const port = target.runUntilPortWrite();
-  const output = new Uint8Array(programs.cases.length * RecordSize);
-  target.read(Low.Output, output);
+  const records = programs.cases.length * RecordSize;
+  const output = new Uint8Array(records + (programs.high?.length ?? 0));
+  target.read(Low.Output, output.subarray(0, records));
+  if (programs.high !== undefined) target.read(Low.HighOutput, output.subarray(records));
   if (port !== Port.BatchDone) throw new BrokenHarness(target, programs, output);
   return output;
 }

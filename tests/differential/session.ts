@@ -4,8 +4,9 @@ import { formName } from './forms.ts';
 import type { Form } from './forms.ts';
 import { generateBatches } from './generator.ts';
 import { loadHarness } from './harness-image.ts';
-import { RecordSize } from './harness-layout.ts';
-import { ApproximateBytes, approximatelyEqual, evaluate, hashRecord } from './normalize.ts';
+import type { HarnessKind } from './harness-guest.ts';
+import { HighSize, RecordSize } from './harness-layout.ts';
+import { ApproximateBytes, approximatelyEqual, evaluate, hashRecord, recordsOf } from './normalize.ts';
 import { hashText } from './random.ts';
 import { BrokenHarness, runBatch } from './run-batch.ts';
 import type { OracleTarget } from './target.ts';
@@ -17,9 +18,12 @@ export class OracleSession {
   /** Address in the guest where landing pads go to; part of every batch's code. */
   readonly exit: number;
 
-  constructor(target: OracleTarget) {
+  readonly #kind: HarnessKind;
+
+  constructor(target: OracleTarget, kind: HarnessKind = 'legacy') {
     this.target = target;
-    this.exit = loadHarness(target).exit;
+    this.#kind = kind;
+    this.exit = loadHarness(target, kind).exit;
   }
 
   run(form: Form): FormResult {
@@ -27,7 +31,7 @@ export class OracleSession {
     const approximate: number[] = [];
     let inputHash = 0;
     for (const batch of generateBatches(form, this.exit)) {
-      const code = hashRecord(batch.code, 0, batch.code.length);
+      const code = hashRecord(batch.code, 0, batch.code.length) ^ (batch.high ? hashRecord(batch.high, 0, batch.high.length) : 0);
       inputHash = Math.imul(inputHash ^ code ^ hashRecord(batch.input, 0, batch.input.length), 0x01000193) >>> 0;
       const result = evaluate(batch, this.#runBatch(batch));
       hashes.push(...result.hashes);
@@ -45,20 +49,23 @@ export class OracleSession {
     try {
       return runBatch(this.target, batch);
     } catch (error) {
-      if (error instanceof BrokenHarness) loadHarness(this.target);
+      if (error instanceof BrokenHarness) loadHarness(this.target, this.#kind);
       throw error;
     }
   }
 
   /** Normalized output records of all cases of a form. */
   records(form: Form): Uint8Array {
-    const all = new Uint8Array(form.cases * RecordSize);
+    const stride = RecordSize + (this.#kind === 'avx' ? HighSize : 0);
+    const all = new Uint8Array(form.cases * stride);
     let at = 0;
     for (const batch of generateBatches(form, this.exit)) {
       const output = this.#runBatch(batch);
       evaluate({ ...batch, approximate: false }, output);
-      all.set(output, at);
-      at += output.length;
+      for (const record of recordsOf(batch, output)) {
+        all.set(record, at);
+        at += stride;
+      }
     }
     return all;
   }

@@ -4,7 +4,7 @@ import { closeSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { HostError } from '@lodger/vmm/errors/host-error.js';
 import { createMailbox } from '@lodger/vmm/machine/exit-mailbox.js';
-import { formatCpuChoice, parseCpuChoice, WasmCpuModel } from '@lodger/vmm/x86/cpu-models.js';
+import { formatCpuChoice, isWasmCpuModel, parseCpuChoice, WasmCpuModel } from '@lodger/vmm/x86/cpu-models.js';
 import type { CpuChoice } from '@lodger/vmm/x86/cpu-models.js';
 import { PageSize } from '@lodger/vmm/memory/address.js';
 import { openDiskImage } from '../disks/disk-image.ts';
@@ -123,7 +123,7 @@ export async function prepareRestored(path: string, options: RestoreOptions): Pr
 }
 
 function checkProcessor({ model }: CpuChoice, { engine, reason }: EngineDecision): void {
-  if (engine === 'kvm' || model === WasmCpuModel) return;
+  if (engine === 'kvm' || isWasmCpuModel(model)) return;
   throw new HostError(
     'InvalidArgument',
     `the saved machine's processor is of the model ${model}, and it gets the wasm engine (${reason}): continue it with ` +
@@ -269,10 +269,10 @@ function checkedCpus(cpus: number, limits: EngineLimits, { engine, forMore }: En
 function checkedProcessors(options: VirtualMachineOptions, { engine, reason }: EngineDecision): Processors {
   const { tscKhz, haltPolling, disableExits, realtimeHint, nested } = options;
   const cpu = options.cpu === undefined ? undefined : parseCpuChoice(options.cpu);
-  if (engine === 'wasm' && cpu !== undefined && cpu.model !== WasmCpuModel) {
+  if (engine === 'wasm' && cpu !== undefined && !isWasmCpuModel(cpu.model)) {
     throw new HostError(
       'InvalidArgument',
-      `--cpu ${cpu.model} is for the kvm engine, and this machine gets wasm (${reason}): pass --cpu ${WasmCpuModel}, or --engine kvm`,
+      `--cpu ${cpu.model} is for the kvm engine, and this machine gets wasm (${reason}): pass --cpu ${WasmCpuModel} or x86-64-v3, or --engine kvm`,
     );
   }
   return { cpu, tscKhz, tuning: { haltPolling, disableExits, realtimeHint, nested } };

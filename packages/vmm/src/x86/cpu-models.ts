@@ -12,8 +12,13 @@ export type CpuModelName = (typeof CpuModelNames)[number];
 /** The models that do not depend on the host. */
 export type PortableModelName = Exclude<CpuModelName, 'host'>;
 
-/** The one that the wasm engine has: it knows no AVX, and there is no host's processor under it. */
+/** The one that a guest of the wasm engine sees unless it is asked for another. */
 export const WasmCpuModel = 'x86-64-v2' satisfies PortableModelName;
+
+/** Those that the wasm engine has: there is no host's processor under it. */
+export function isWasmCpuModel(model: CpuModelName): model is PortableModelName {
+  return model !== 'host';
+}
 
 /** What a guest is to be shown, as a user says it. */
 export interface CpuChoice {

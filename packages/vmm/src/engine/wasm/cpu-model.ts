@@ -10,6 +10,7 @@ import {
   type PortableModel,
   PortableModels,
   WasmCpuModel,
+  isWasmCpuModel,
   reducedModel,
 } from '../../x86/cpu-models.ts';
 import { type CpuidResult, cpuid } from '../../x86/cpuid.ts';
@@ -37,16 +38,20 @@ const ApicEnabled = 1n << 11n;
 
 /** @throws HostError for a model that the engine does not have */
 function portableModel({ model, without }: CpuChoice): PortableModel {
-  if (model === WasmCpuModel) return reducedModel(PortableModels[model], without);
+  if (isWasmCpuModel(model)) return reducedModel(PortableModels[model], without);
   throw new HostError(
     'InvalidArgument',
-    `the wasm engine's CPU model is ${WasmCpuModel}, not ${model}: pass --cpu ${WasmCpuModel}, or choose --engine kvm`,
+    `the wasm engine has no CPU model ${model}: pass --cpu ${WasmCpuModel} or x86-64-v3, or choose --engine kvm`,
   );
 }
 
 function decoderFeatures({ features }: PortableModel): ReadonlySet<CpuFeature> {
   return new Set(CpuFeatures.filter((name) => features.has(name as CpuFeatureName)));
 }
+
+/** State components of XCR0 (SDM Vol. 1 §13.1 "XSAVE-Supported Features and State-Component Bitmaps"). */
+const LegacyComponents = 3n;
+const AvxComponent = 4n;
 
 export class CpuModel {
   readonly choice: CpuChoice;
@@ -66,6 +71,11 @@ export class CpuModel {
     this.decoderFeatures = decoderFeatures(this.#model);
     this.paravirtual = new Paravirtual(config);
     this.#accounting = new RunAccounting(this.paravirtual.stealTime, config.clock, config.vcpus);
+  }
+
+  /** State components that XCR0 may turn on. */
+  get xstateSupported(): bigint {
+    return this.#model.features.has('avx') ? LegacyComponents | AvxComponent : LegacyComponents;
   }
 
   cpuid(cpu: RareCpu, id: number, leaf: number, subleaf: number): CpuidResult {

@@ -174,7 +174,7 @@ export class WasmEngineVm implements EngineVm {
     const rare = this.#rareTable();
     const { coreFeatures, decoderFeatures } = this.#model;
     const coreDecoder = createDecoder({ features: coreFeatures });
-    const isWhole = decoderFeatures.size === coreFeatures.size;
+    const isWhole = decoderFeatures.size === coreFeatures.size && [...coreFeatures].every((name) => decoderFeatures.has(name));
     const decoder = isWhole ? coreDecoder : createDecoder({ features: decoderFeatures });
     const inline = inlineHandlers(coreDecoder);
     const environment = {
@@ -306,6 +306,7 @@ export class WasmEngineVm implements EngineVm {
       core: this.core,
       tsc: this.#tsc,
       paravirtual: this.#model.paravirtual,
+      xstateSupported: this.#model.xstateSupported,
       now: () => BigInt(Math.floor(this.#clock.now())),
       firstTscOffset: () => this.#cpus[0]!.u64(Cpu.TscOffset),
       beforeLoad: (id, state) => this.#takeTscRate(id, state),
@@ -396,6 +397,7 @@ export class WasmEngineVm implements EngineVm {
       tsc: this.#tsc,
       irqchip: this.irqchip,
       idOf: (cpu) => this.#cpus.indexOf(cpu),
+      xstateSupported: this.#model.xstateSupported,
       flushTlb: (cpu, global) => this.caches.flushTlb(cpu.at, global),
       flushPage: (cpu, linear) => this.caches.flushPage(cpu.at, linear),
       // Also MOV to debug registers: pages with data breakpoints must leave the TLB

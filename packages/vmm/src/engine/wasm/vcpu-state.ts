@@ -4,10 +4,9 @@ import type { LocalApic } from '../../interrupts/local-apic.ts';
 import type { TscRate } from '../../time/tsc-rate.ts';
 import { Efer, EferWritable, Msr } from '../../x86/msr.ts';
 import type { ExtendedState, FpuState, GeneralRegisters, Segment, SystemRegisters, VcpuState } from '../state.ts';
-import { Cpu, InterruptShadow, SegmentIndex, gprOffset, x87Offset, xmmOffset } from './interpreter/cpu-layout.ts';
+import { Cpu, InterruptShadow, SegmentIndex, gprOffset, x87Offset, xmmOffset, ymmHighOffset } from './interpreter/cpu-layout.ts';
 import { SegmentAttribute } from './interpreter/mode.ts';
 import type { Paravirtual } from './pv/paravirtual.ts';
-import { XStateSupported } from './rare/control-registers.ts';
 import { Cr4Implemented, updateSimdDisabled } from './rare/mode-bits.ts';
 import type { RareCpu, SegmentCache } from './rare/rare-cpu.ts';
 
@@ -126,6 +125,8 @@ export interface VcpuParts {
   readonly paravirtual: Paravirtual;
   /** What another engine's state held and this one does not have: handed on. */
   readonly foreign: ForeignState;
+  /** State components that XCR0 may turn on. */
+  readonly xstateSupported: bigint;
   /** The first vCPU's; undefined for that one itself. */
   readonly firstTscOffset: bigint | undefined;
   /** The clock's nanoseconds. */
@@ -149,7 +150,7 @@ export function saveState(parts: VcpuParts, run: VcpuRunState): VcpuState {
     regs: regs as GeneralRegisters,
     sregs: saveSystem(cpu, apic),
     fpu: saveFpu(cpu),
-    ...(foreign.xsave && { xsave: structuredClone(foreign.xsave) }),
+    ...saveExtended(cpu, foreign),
     debug: {
       db: [cpu.u64(Cpu.Dr), cpu.u64(Cpu.Dr + 8), cpu.u64(Cpu.Dr + 16), cpu.u64(Cpu.Dr + 24)],
       dr6: cpu.u64(Cpu.Dr6),
@@ -212,31 +213,55 @@ function saveFpu(cpu: RareCpu): FpuState {
     lastDp: cpu.u64(Cpu.FpuLastDp),
     ...(cpu.u32(Cpu.FpuLastCs) !== 0 && { lastCs: cpu.u32(Cpu.FpuLastCs) }),
     ...(cpu.u32(Cpu.FpuLastDs) !== 0 && { lastDs: cpu.u32(Cpu.FpuLastDs) }),
-    xmm: Array.from({ length: 16 }, (_, i) => cpu.u64(xmmOffset(i)) | (cpu.u64(xmmOffset(i) + 8) << 64n)),
+    xmm: XmmIndices.map((i) => readVector(cpu, xmmOffset(i))),
     mxcsr: cpu.u32(Cpu.Mxcsr),
   };
 }
 
+const XmmIndices = Array.from({ length: 16 }, (_, i) => i);
+
+/** Upper halves of vector registers, and what another engine's state held beside them. */
+function saveExtended(cpu: RareCpu, { xsave }: ForeignState): Pick<VcpuState, 'xsave'> {
+  const ymmHigh = XmmIndices.map((i) => readVector(cpu, ymmHighOffset(i)));
+  const inUse = ymmHigh.some((value) => value !== 0n);
+  if (!inUse && !xsave) return {};
+  return { xsave: { ...structuredClone(xsave), ...(inUse && { ymmHigh }) } };
+}
+
+function loadExtended({ cpu, foreign }: VcpuParts, state: ExtendedState | undefined): void {
+  XmmIndices.forEach((i) => writeVector(cpu, ymmHighOffset(i), state?.ymmHigh?.[i] ?? 0n));
+  foreign.xsave = state?.others && structuredClone({ others: state.others });
+}
+
+function readVector(cpu: RareCpu, at: number): bigint {
+  return cpu.u64(at) | (cpu.u64(at + 8) << 64n);
+}
+
+function writeVector(cpu: RareCpu, at: number, value: bigint): void {
+  cpu.setU64(at, BigInt.asUintN(64, value));
+  cpu.setU64(at + 8, BigInt.asUintN(64, value >> 64n));
+}
+
 /** Refuses what the engine's processor model cannot go on with. */
-function checkState({ sregs, xcr0, events }: VcpuState): void {
+function checkState({ sregs, xcr0, events }: VcpuState, { xstateSupported }: VcpuParts): void {
   const cr4 = sregs.cr4 & ~Cr4Implemented;
   const efer = sregs.efer & ~(EferWritable | Efer.LongModeActive);
   const parts = [
     ...(cr4 === 0n ? [] : [`CR4 bits 0x${cr4.toString(16)}`]),
     ...(efer === 0n ? [] : [`EFER bits 0x${efer.toString(16)}`]),
-    ...((xcr0 & ~XStateSupported) === 0n ? [] : [`XCR0 0x${xcr0.toString(16)}`]),
+    ...((xcr0 & ~xstateSupported) === 0n ? [] : [`XCR0 0x${xcr0.toString(16)}`]),
     ...(events.smi?.inSmm ? ['system management mode'] : []),
   ];
   if (parts.length === 0) return;
   throw new HostError(
     'InvalidArgument',
-    `the saved processor uses ${parts.join(', ')}, which the wasm engine does not have: continue the machine on kvm, ` +
-      'or start it with --cpu x86-64-v2 to be able to move it',
+    `the saved processor uses ${parts.join(', ')}, which the wasm engine does not have, or which its CPU model leaves out: ` +
+      'continue the machine on kvm, or start it with --cpu x86-64-v2 to be able to move it',
   );
 }
 
 export function loadState(parts: VcpuParts, state: VcpuState): void {
-  checkState(state);
+  checkState(state, parts);
   const { cpu, apic } = parts;
   const { regs, sregs } = state;
   RegisterNames.forEach((name, i) => cpu.setU64(gprOffset(i), BigInt.asUintN(64, regs[name])));
@@ -252,7 +277,7 @@ export function loadState(parts: VcpuParts, state: VcpuState): void {
   else apic.setApicBase(sregs.apicBase);
   apic.taskPriority = mergeTaskPriority(apic.taskPriority, Number(sregs.cr8));
   loadMsrs(parts, state);
-  parts.foreign.xsave = state.xsave && structuredClone(state.xsave);
+  loadExtended(parts, state.xsave);
   const { interruptShadow } = state.events;
   const shadow = { none: 0, sti: InterruptShadow.Sti, 'mov-ss': InterruptShadow.MovSs } as const;
   cpu.setU32(Cpu.Shadow, shadow[interruptShadow]);
@@ -334,9 +359,6 @@ function loadFpu(cpu: RareCpu, fpu: FpuState): void {
   cpu.setU64(Cpu.FpuLastDp, fpu.lastDp);
   cpu.setU32(Cpu.FpuLastCs, fpu.lastCs ?? 0);
   cpu.setU32(Cpu.FpuLastDs, fpu.lastDs ?? 0);
-  fpu.xmm.forEach((value, i) => {
-    cpu.setU64(xmmOffset(i), BigInt.asUintN(64, value));
-    cpu.setU64(xmmOffset(i) + 8, BigInt.asUintN(64, value >> 64n));
-  });
+  fpu.xmm.forEach((value, i) => writeVector(cpu, xmmOffset(i), value));
   cpu.setU32(Cpu.Mxcsr, fpu.mxcsr);
 }

@@ -39,6 +39,8 @@ export interface VcpuHost {
   readonly core: CoreExports;
   readonly tsc: TscRate;
   readonly paravirtual: Paravirtual;
+  /** State components that XCR0 may turn on. */
+  readonly xstateSupported: bigint;
   /** The clock's nanoseconds. */
   now(): bigint;
   /** What the first vCPU's RDTSC adds. */
@@ -190,10 +192,11 @@ export class WasmVcpu implements Vcpu {
   }
 
   get #parts(): VcpuParts {
-    const { irqchip, tsc, paravirtual, now } = this.#host;
+    const { irqchip, tsc, paravirtual, xstateSupported, now } = this.#host;
     const apic = irqchip.apic(this.id);
     const firstTscOffset = this.id === 0 ? undefined : this.#host.firstTscOffset();
-    return { id: this.id, cpu: this.cpu, apic, tsc, paravirtual, foreign: this.#foreign, firstTscOffset, now };
+    const { id, cpu } = this;
+    return { id, cpu, apic, tsc, paravirtual, foreign: this.#foreign, xstateSupported, firstTscOffset, now };
   }
 
   // Events

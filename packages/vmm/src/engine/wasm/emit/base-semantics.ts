@@ -18,6 +18,7 @@ import type {
   Operand,
   Semantics,
   StackAccess,
+  VectorPart,
   Width,
 } from '../../../x86/instructions/semantics/context.ts';
 import { Cpu, HandlerResult, LoopExit, SegmentField, SegmentIndex, segmentOffset } from '../interpreter/cpu-layout.ts';
@@ -63,7 +64,8 @@ export abstract class BaseSemantics implements Semantics, OperandContext {
   readonly cpu: I32;
   protected readonly core: CoreFunctions;
   abstract readonly flags: FlagsWriter;
-  abstract readonly operands: readonly Operand[];
+  abstract operands: readonly Operand[];
+  #part: VectorPart | undefined;
 
   constructor(f: FunctionBuilder, cpu: I32, core: CoreFunctions, form: Form) {
     this.f = f;
@@ -85,6 +87,7 @@ export abstract class BaseSemantics implements Semantics, OperandContext {
   abstract setGpr(index: number, width: Width, value: I64): void;
   abstract xmm(index: number): Local<V128>;
   abstract setXmm(index: number, value: V128): void;
+  abstract setYmmHigh(index: number, value: V128): void;
   abstract rare(name: string): void;
 
   get mmu(): MmuFunctions {
@@ -98,6 +101,16 @@ export abstract class BaseSemantics implements Semantics, OperandContext {
   }
   get op2(): Operand {
     return this.#operand(2);
+  }
+
+  get part(): VectorPart | undefined {
+    return this.#part;
+  }
+  withOperands(operands: readonly Operand[], part: VectorPart, body: () => void): void {
+    const before = [this.operands, this.#part] as const;
+    [this.operands, this.#part] = [operands, part];
+    body();
+    [this.operands, this.#part] = before;
   }
 
   let<T extends Value>(value: T): Local<T> {

@@ -48,7 +48,7 @@ export function isStringRow(instruction: DecodedInstruction): boolean {
 
 const StackMnemonics = /^(PUSH|POP|CALL|RET|ENTER|LEAVE|INT|IRET|J|LOOP)/;
 /** Mnemonics with implied memory operands or addressing by registers: their form depends on address size and segment. */
-const AddressedMnemonics = /^(XLAT|MASKMOV|LOOP|JCXZ|MONITOR|CLZERO)/;
+const AddressedMnemonics = /^(XLAT|V?MASKMOV|VP?GATHER|LOOP|JCXZ|MONITOR|CLZERO)/;
 
 /** Mnemonics that address parts of their memory operand, or what lies beside it, by `Operand.part`. */
 const PartMnemonics = /^(POP|BT|BTS|BTR|BTC|ARPL|LES|LDS|LSS|LFS|LGS|CALLF|JMPF|BOUND|FXSAVE|FXRSTOR)$/;
@@ -81,7 +81,7 @@ function operandForm(operand: DecodedOperand): OperandForm {
       return { kind, bits, index: StaticIndex.includes(kind) ? operand.register : -1 };
     }
     case Decoded.Memory:
-      return { kind: 'memory', bits, index: -1 };
+      return { kind: operand.vectorIndex ? 'vector-memory' : 'memory', bits, index: -1 };
     case Decoded.Relative:
       return { kind: 'relative', bits, index: -1 };
     case Decoded.FarPointer:
@@ -113,6 +113,7 @@ export function formOf(instruction: DecodedInstruction, stack32: boolean): Instr
     lock: instruction.lock,
     segment: instruction.segmentOverride >= 0 ? instruction.segmentOverride : 3,
     rexW: (instruction.rex & 8) !== 0,
+    vexL: instruction.vexL !== 0,
     condition: conditionOf(row.mnemonic),
   };
   return {
@@ -131,6 +132,7 @@ function keyOf(row: DecodedInstruction['row'], form: Form, operands: readonly Op
   const wraps = codeSize !== 64 && PartMnemonics.test(row.mnemonic);
   const parts = [row.mnemonic, width, codeSize === 64 ? 'L' : `${codeSize}`];
   if (form.rexW) parts.push('W');
+  if (form.vexL) parts.push('Y');
   if (form.rep) parts.push(`R${form.rep.toString(16)}`);
   if (addressed) parts.push(`A${form.addressWidth}`, `S${form.segment}`);
   if (wraps) parts.push(`A${form.addressWidth}`);
@@ -166,6 +168,7 @@ export function formNumber(instruction: DecodedInstruction, stack32: boolean): n
     (instruction.rep === 0 ? 0 : instruction.rep === 0xf2 ? 1 : 2) |
     (instruction.lock ? 4 : 0) |
     (instruction.rex & 8) |
-    ((instruction.segmentOverride + 1) << 4);
-  return ((((row.index * 256 + index) * 2 + memory) * 16 + sizes) * 8 + mode) * 128 + prefixes;
+    ((instruction.segmentOverride + 1) << 4) |
+    (instruction.vexL << 7);
+  return ((((row.index * 256 + index) * 2 + memory) * 16 + sizes) * 8 + mode) * 256 + prefixes;
 }

@@ -6,6 +6,7 @@ import {
   type Operand,
   type OperandKind,
   type StackAccess,
+  type V256,
   Vector,
   type Width,
 } from '../../../x86/instructions/semantics/context.ts';
@@ -64,6 +65,16 @@ export abstract class BaseOperand implements Operand {
   }
   writeV128(_value: V128): void {
     throw this.#cannot('hold a vector');
+  }
+  readV256(): V256 {
+    const pointer = this.readPointer(32);
+    return { low: this.f.let(pointer.loadV128()), high: this.f.let(pointer.loadV128(16)) };
+  }
+  writeV256(_low: V128, _high: V128): void {
+    throw this.#cannot('hold a vector');
+  }
+  indices(): V256 & { readonly scale: I64 } {
+    throw this.#cannot('have indices');
   }
   readF64(): Local<F64> {
     return this.f.let(this.readPointer(8).loadF64());
@@ -198,6 +209,14 @@ export abstract class BaseMemoryOperand extends BaseOperand {
     }
     const { pointer, commit } = this.writePointer(16);
     this.f.storeV128(pointer, 0, named);
+    commit();
+  }
+
+  override writeV256(low: V128, high: V128): void {
+    const named = [this.f.let(low), this.f.let(high)] as const;
+    const { pointer, commit } = this.writePointer(32);
+    this.f.storeV128(pointer, 0, named[0]);
+    this.f.storeV128(pointer, 16, named[1]);
     commit();
   }
 

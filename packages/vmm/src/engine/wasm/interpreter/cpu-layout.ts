@@ -8,7 +8,7 @@ import type { I32, I64 } from '../encoder/values.ts';
 /** General registers RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8 to R15: 8 bytes each, encoding order. */
 export const gprOffset = (index: number): number => index * 8;
 export const xmmOffset = (index: number): number => 0x400 + index * 16;
-/** Upper halves of YMM registers: room for AVX. */
+/** Bits 128 to 255 of YMM registers. */
 export const ymmHighOffset = (index: number): number => 0x500 + index * 16;
 /** Physical x87 register `index` (not ST order): 80-bit value in 16 bytes; MMX registers are the low 8 bytes. */
 export const x87Offset = (index: number): number => 0x600 + index * 16;
@@ -111,6 +111,11 @@ export const Cpu = {
   /** u32: scratch of the SSE helpers: exceptions (MXCSR bits 0 to 5) of the instruction so far; vector to raise, or 0. */
   SimdFlags: 0x6b8,
   SimdVector: 0x6bc,
+  /**
+   * u32: vector that VEX-encoded vector instructions raise: 6 (#UD) when CR4.OSXSAVE is clear, XCR0 lacks SSE or AVX or the
+   * processor is in real mode, else 7 (#NM) when CR0.TS is set, else 0. Kept with SimdDisabled.
+   */
+  AvxDisabled: 0x6c0,
 
   /** Pending exception: set by `raise` before leaving a handler with HandlerResult.Fault. u32 each. */
   FaultVector: 0x700,

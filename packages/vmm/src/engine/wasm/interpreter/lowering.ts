@@ -227,8 +227,8 @@ export class Lowering {
   /** Whether the record's own base + index * scale + disp32 holds the address. */
   #isSimple(instruction: DecodedInstruction, operand: DecodedOperand): boolean {
     if (instruction.codeSize !== 64 || instruction.addressSize !== 64) return false;
-    const lea = instruction.row.mnemonic === 'LEA';
-    const based = !lea && operand.segment >= 4;
+    const unbased = instruction.row.mnemonic === 'LEA' || operand.vectorIndex;
+    const based = !unbased && operand.segment >= 4;
     if (based && operand.index >= 0) return false;
     if (operand.ripRelative) return Math.abs(operand.low) < 0x7fff_0000;
     return operand.high === operand.low >> 31;
@@ -241,7 +241,8 @@ export class Lowering {
     instruction: DecodedInstruction,
     operand: DecodedOperand,
   ): void {
-    const based = instruction.codeSize === 64 && operand.segment >= 4 && instruction.row.mnemonic !== 'LEA';
+    const unbased = instruction.row.mnemonic === 'LEA' || operand.vectorIndex;
+    const based = instruction.codeSize === 64 && operand.segment >= 4 && !unbased;
     const form: AddressForm = { addressWidth: instruction.addressSize, segment: based ? operand.segment : -1 };
     this.#common(record, offset, count);
     const view = this.#view;
@@ -251,7 +252,7 @@ export class Lowering {
       view.setUint16(record + Record.Base, Cpu.RipPage, true);
       displacement += BigInt(offset + instruction.length);
     } else if (operand.base >= 0) view.setUint16(record + Record.Base, gprOffset(operand.base), true);
-    if (operand.index >= 0) {
+    if (operand.index >= 0 && !operand.vectorIndex) {
       view.setUint16(record + Record.Index, gprOffset(operand.index), true);
       this.#bytes[record + Record.Scale] = operand.scale;
     }
@@ -261,7 +262,7 @@ export class Lowering {
   }
 
   #operands(record: number, offset: number, instruction: DecodedInstruction, computed: boolean): void {
-    const pointers = [Record.Pointer1, Record.Pointer2, Record.Pointer3];
+    const pointers = [Record.Pointer1, Record.Pointer2, Record.Pointer3, Record.Pointer4];
     for (let i = 0; i < instruction.operandCount; i++) {
       const operand = instruction.operands[i]!;
       switch (operand.kind) {
@@ -271,6 +272,7 @@ export class Lowering {
         case OperandKind.Memory:
           if (operand.segment === SegmentRegister.Ss) this.#bytes[record + Record.Length]! |= StackOperand;
           this.#bytes[record + Record.Length]! |= operand.segment << SegmentShift;
+          if (operand.vectorIndex) this.#vectorIndex(record, operand);
           if (computed) this.#view.setUint16(record + Record.Base, Cpu.EffectiveAddress, true);
           else this.#simpleMemory(record, offset, instruction, operand);
           break;
@@ -283,6 +285,8 @@ export class Lowering {
         default:
           if (instruction.row.mnemonic === 'ENTER' && i === 1) {
             this.#view.setInt32(record + Record.Immediate + 4, operand.low, true);
+          } else if (i === 3) {
+            this.#view.setInt32(record + Record.Pointer4, operand.low, true);
           } else {
             this.#immediate(record, operand.low, operand.high);
             if (i === 1) this.#view.setUint32(record + Record.Pointer2, record + Record.Immediate, true);
@@ -316,6 +320,12 @@ export class Lowering {
     }
   }
 
+  /** A vector of indices is no part of the address: the record names its register. */
+  #vectorIndex(record: number, operand: DecodedOperand): void {
+    this.#view.setUint16(record + Record.Index, xmmOffset(operand.index), true);
+    this.#bytes[record + Record.Scale] = operand.scale;
+  }
+
   #simpleMemory(record: number, offset: number, instruction: DecodedInstruction, operand: DecodedOperand): void {
     const view = this.#view;
     let displacement = operand.low;
@@ -323,7 +333,9 @@ export class Lowering {
       view.setUint16(record + Record.Base, Cpu.RipPage, true);
       displacement += offset + instruction.length;
     } else if (operand.base >= 0) view.setUint16(record + Record.Base, gprOffset(operand.base), true);
-    if (operand.index >= 0) {
+    if (operand.vectorIndex) {
+      // #vectorIndex
+    } else if (operand.index >= 0) {
       view.setUint16(record + Record.Index, gprOffset(operand.index), true);
       this.#bytes[record + Record.Scale] = operand.scale;
     } else if (operand.segment >= 4 && instruction.row.mnemonic !== 'LEA') {

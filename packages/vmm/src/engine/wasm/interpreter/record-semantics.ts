@@ -6,7 +6,7 @@ import { BaseSemantics, type CoreFunctions } from '../emit/base-semantics.ts';
 import type { InstructionForm } from '../emit/form.ts';
 import { LazyFlags, flagsInMemory } from '../emit/lazy-flags.ts';
 import { loadRaw, storeRaw } from '../emit/memory-access.ts';
-import { Cpu, gprOffset, xmmOffset } from './cpu-layout.ts';
+import { Cpu, gprOffset, xmmOffset, ymmHighOffset } from './cpu-layout.ts';
 import { type RecordContext, createOperand } from './record-operand.ts';
 import { Record } from './record.ts';
 
@@ -29,7 +29,7 @@ export interface HandlerSite {
 export class RecordSemantics extends BaseSemantics implements RecordContext {
   readonly pc: I32;
   override readonly flags: FlagsWriter;
-  override readonly operands: readonly Operand[];
+  override operands: readonly Operand[];
   readonly #site: HandlerSite;
 
   constructor(site: HandlerSite, core: CoreFunctions, instruction: InstructionForm) {
@@ -63,6 +63,10 @@ export class RecordSemantics extends BaseSemantics implements RecordContext {
   }
   setXmm(index: number, value: V128): void {
     this.f.storeV128(this.cpu, xmmOffset(index), value);
+  }
+
+  setYmmHigh(index: number, value: V128): void {
+    this.f.storeV128(this.cpu, ymmHighOffset(index), value);
   }
 
   jump(target: I64): void {

@@ -33,6 +33,8 @@ export const Record = {
   Immediate: 24,
   /** u32: pointer to operand 2 when it is a register: such instructions have no immediate */
   Pointer3: 24,
+  /** u32: pointer to operand 3 when it is a register; i32: operand 3 when it is an immediate */
+  Pointer4: 28,
 } as const;
 
 /** Bits of Record.Length with the segment of the memory operand. In place, they are an offset into the segment caches. */

@@ -143,19 +143,23 @@ function xgetbv(cpu: RareCpu): RareResult {
   return HandlerResult.Next;
 }
 
-/** State components that XCR0 may enable: x87 (always) and SSE. */
-const XStateX87 = 1n;
-export const XStateSupported = 3n;
+/** State components in XCR0: x87 is always on, AVX needs SSE. */
+export const XState = { X87: 1n, Sse: 2n, Avx: 4n } as const;
 
-function xsetbv(cpu: RareCpu): RareResult {
-  const status = requireXSave(cpu);
-  if (status !== HandlerResult.Next) return status;
-  const value = (low32(cpu, Rdx) << 32n) | low32(cpu, Rax);
-  const bad = low32(cpu, Rcx) !== 0n || !(value & XStateX87) || (value & ~XStateSupported) !== 0n;
-  if (bad || cpu.cpl !== 0) return cpu.raise(Vector.GeneralProtection);
-  cpu.setU64(Cpu.Xcr0, value);
-  return HandlerResult.Next;
-}
+/** `supported`: what the processor model has. */
+const xsetbv =
+  (supported: bigint): RareInstruction =>
+  (cpu) => {
+    const status = requireXSave(cpu);
+    if (status !== HandlerResult.Next) return status;
+    const value = (low32(cpu, Rdx) << 32n) | low32(cpu, Rax);
+    const incomplete = !(value & XState.X87) || ((value & XState.Avx) !== 0n && !(value & XState.Sse));
+    const bad = low32(cpu, Rcx) !== 0n || incomplete || (value & ~supported) !== 0n;
+    if (bad || cpu.cpl !== 0) return cpu.raise(Vector.GeneralProtection);
+    cpu.setU64(Cpu.Xcr0, value);
+    updateSimdDisabled(cpu);
+    return HandlerResult.Next;
+  };
 
 export const controlInstructions = (hooks: RareHooks): Readonly<Record<string, RareInstruction>> => ({
   readControl: readControl(hooks),
@@ -167,5 +171,5 @@ export const controlInstructions = (hooks: RareHooks): Readonly<Record<string, R
     return HandlerResult.Next;
   },
   xgetbv,
-  xsetbv,
+  xsetbv: xsetbv(hooks.xstateSupported),
 });

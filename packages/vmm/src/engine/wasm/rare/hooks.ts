@@ -2,6 +2,8 @@
 import type { RareCpu } from './rare-cpu.ts';
 
 export interface RareHooks {
+  /** State components that XCR0 may turn on. */
+  readonly xstateSupported: bigint;
   /** Drops the vCPU's cached translations; global ones only when asked. */
   flushTlb(cpu: RareCpu, includeGlobal: boolean): void;
   /** Drops cached translations of one page, global or not. */

@@ -37,12 +37,20 @@ export const Cr4Bit = {
   SupervisorAccessPrevention: 1n << 21n,
 } as const;
 
-/** Keeps Cpu.SimdDisabled: after CR0 or CR4 changed. */
+/** State components that AVX needs in XCR0: SSE, AVX. */
+const AvxComponents = 6n;
+
+/** Keeps Cpu.SimdDisabled and Cpu.AvxDisabled: after CR0, CR4 or XCR0 changed. */
 export function updateSimdDisabled(cpu: RareCpu): void {
   const cr0 = cpu.u64(Cpu.Cr0);
   const undefinedOpcode = (cr0 & Cr0Bit.Emulation) !== 0n || (cpu.u64(Cpu.Cr4) & Cr4Bit.FxSave) === 0n;
   const absent = (cr0 & Cr0Bit.TaskSwitched) !== 0n ? Vector.DeviceNotAvailable : 0;
   cpu.setU32(Cpu.SimdDisabled, undefinedOpcode ? Vector.InvalidOpcode : absent);
+  const avx =
+    (cpu.u64(Cpu.Cr4) & Cr4Bit.XSave) !== 0n &&
+    (cpu.u64(Cpu.Xcr0) & AvxComponents) === AvxComponents &&
+    (cr0 & Cr0Bit.Protection) !== 0n;
+  cpu.setU32(Cpu.AvxDisabled, avx ? absent : Vector.InvalidOpcode);
 }
 
 const allBits = (bits: Readonly<Record<string, bigint>>): bigint =>

@@ -2,7 +2,7 @@
 import { type F32, type F64, type I32, type I64, type Local, type V128, i64, v128 } from '../encoder/values.ts';
 import type { DecodedInstruction, DecodedOperand } from '../../../x86/decode/decoder.ts';
 import { OperandKind, RegisterClass, SegmentRegister } from '../../../x86/decode/decoder.ts';
-import type { Operand, Width } from '../../../x86/instructions/semantics/context.ts';
+import type { Operand, V256, Width } from '../../../x86/instructions/semantics/context.ts';
 import type { OperandForm } from '../emit/form.ts';
 import { loadRaw, storeRaw } from '../emit/memory-access.ts';
 import { BaseMemoryOperand, BaseOperand, type OperandContext, asWidth } from '../emit/operand.ts';
@@ -83,6 +83,14 @@ class KnownXmm extends BaseOperand {
   }
   override writeV128(value: V128): void {
     this.#registers.setXmm(this.#index, value);
+  }
+  override readV256(): V256 {
+    return { low: this.readV128(), high: this.f.let(this.#registers.ymmHigh(this.#index)) };
+  }
+  override writeV256(low: V128, high: V128): void {
+    const named = this.f.let(high);
+    this.#registers.setXmm(this.#index, low);
+    this.#registers.setYmmHigh(this.#index, named);
   }
   override readF64(): Local<F64> {
     return this.f.let(this.#registers.xmm(this.#index).laneF64(0));

@@ -40,7 +40,7 @@ export class KnownSemantics extends BaseSemantics implements KnownContext {
   readonly registers: RegisterLocals;
   readonly decoded: DecodedInstruction;
   override readonly flags: FlagsWriter;
-  override readonly operands: readonly Operand[];
+  override operands: readonly Operand[];
   readonly #site: RegionSite;
   readonly #offset: number;
 
@@ -81,6 +81,10 @@ export class KnownSemantics extends BaseSemantics implements KnownContext {
   }
   setXmm(index: number, value: V128): void {
     this.registers.setXmm(index, value);
+  }
+
+  setYmmHigh(index: number, value: V128): void {
+    this.registers.setYmmHigh(index, value);
   }
 
   jump(target: I64): void {

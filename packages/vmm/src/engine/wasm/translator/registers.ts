@@ -6,7 +6,7 @@ import type { FunctionBuilder } from '../encoder/function-builder.ts';
 import { type I32, type I64, type I64Like, type Local, type V128, i64 } from '../encoder/values.ts';
 import type { Width } from '../../../x86/instructions/semantics/context.ts';
 import { type FlagStorage, type FlagWord, FlagWords } from '../emit/lazy-flags.ts';
-import { gprOffset, xmmOffset } from '../interpreter/cpu-layout.ts';
+import { gprOffset, xmmOffset, ymmHighOffset } from '../interpreter/cpu-layout.ts';
 
 const GprCount = 16;
 const XmmCount = 16;
@@ -23,6 +23,8 @@ export class RegisterLocals implements FlagStorage {
   readonly #cpu: I32;
   readonly #gprs: readonly Cached<I64>[];
   readonly #xmms: readonly Cached<V128>[];
+  /** Bits 128 to 255. */
+  readonly #highs: readonly Cached<V128>[];
   readonly #flags: ReadonlyMap<FlagWord, Cached<I64>>;
 
   constructor(f: FunctionBuilder, cpu: I32) {
@@ -32,6 +34,7 @@ export class RegisterLocals implements FlagStorage {
     const vector = (offset: number): Cached<V128> => ({ local: f.local('v128'), offset, used: false, written: false });
     this.#gprs = Array.from({ length: GprCount }, (_, i) => integer(gprOffset(i)));
     this.#xmms = Array.from({ length: XmmCount }, (_, i) => vector(xmmOffset(i)));
+    this.#highs = Array.from({ length: XmmCount }, (_, i) => vector(ymmHighOffset(i)));
     this.#flags = new Map(FlagWords.map((word) => [word, integer(word)]));
   }
 
@@ -57,6 +60,13 @@ export class RegisterLocals implements FlagStorage {
   }
   setXmm(index: number, value: V128): void {
     this.#set(this.#xmms[index]!, value);
+  }
+
+  ymmHigh(index: number): V128 {
+    return read(this.#highs[index]!);
+  }
+  setYmmHigh(index: number, value: V128): void {
+    this.#set(this.#highs[index]!, value);
   }
 
   get(word: FlagWord): I64 {
@@ -93,7 +103,7 @@ export class RegisterLocals implements FlagStorage {
     for (const { local, offset, used } of this.#integers()) {
       if (used) this.#f.set(local, this.#cpu.load64(offset));
     }
-    for (const { local, offset, used } of this.#xmms) {
+    for (const { local, offset, used } of this.#vectors()) {
       if (used) this.#f.set(local, this.#cpu.loadV128(offset));
     }
   }
@@ -103,9 +113,13 @@ export class RegisterLocals implements FlagStorage {
     for (const { local, offset, written } of this.#integers()) {
       if (written) this.#f.store64(this.#cpu, offset, local);
     }
-    for (const { local, offset, written } of this.#xmms) {
+    for (const { local, offset, written } of this.#vectors()) {
       if (written) this.#f.storeV128(this.#cpu, offset, local);
     }
+  }
+
+  #vectors(): Cached<V128>[] {
+    return [...this.#xmms, ...this.#highs];
   }
 
   #integers(): Cached<I64>[] {

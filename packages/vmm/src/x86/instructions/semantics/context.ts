@@ -20,6 +20,8 @@ export type OperandKind =
   | 'xmm'
   | 'mmx'
   | 'memory'
+  /** memory at a vector of indices: `effective` is base and displacement without them */
+  | 'vector-memory'
   | 'immediate'
   /** `index` is static */
   | 'segment'
@@ -31,6 +33,12 @@ export type OperandKind =
 
 /** Accesses of the stack segment to addresses that are not canonical raise #SS. As a value: Access.Stack or 0. */
 export type StackAccess = boolean | I32;
+
+/** Both halves of 256 bits. */
+export interface V256 {
+  readonly low: Local<V128>;
+  readonly high: Local<V128>;
+}
 
 export interface Operand {
   readonly kind: OperandKind;
@@ -53,6 +61,12 @@ export interface Operand {
   /** xmm or memory. Memory of less than 16 bytes is zero-extended. (mmx: `read` and `writePointer`.) */
   readV128(): Local<V128>;
   writeV128(value: V128): void;
+  /** ymm or memory of 32 bytes. */
+  readV256(): V256;
+  /** Of a register all 256 bits; memory: 32 bytes. */
+  writeV256(low: V128, high: V128): void;
+  /** vector-memory only: the index register, and by how much each index is shifted left. */
+  indices(): V256 & { readonly scale: I64 };
   readF64(): Local<F64>;
   readF32(): Local<F32>;
   /** Writes the low lane only: xmm registers keep the rest. */
@@ -125,6 +139,8 @@ export interface Form {
   readonly segment: number;
   /** REX.W was present (for rows where width is not what REX.W decides). */
   readonly rexW: boolean;
+  /** VEX.L was set. */
+  readonly vexL: boolean;
   /** Condition code of Jcc, SETcc, CMOVcc; -1 otherwise. */
   readonly condition: number;
 }
@@ -151,6 +167,12 @@ export const Vector = {
   SimdFault: 19,
 } as const;
 
+/** One 128-bit part of a VEX instruction, for which the semantic of an SSE instruction is emitted (vex.ts). */
+export interface VectorPart {
+  /** Takes the floating-point exceptions of the part instead of raising them: when there are several parts. */
+  collect?(): void;
+}
+
 export interface Semantics {
   readonly form: Form;
   readonly f: FunctionBuilder;
@@ -164,6 +186,11 @@ export interface Semantics {
   readonly op1: Operand;
   readonly op2: Operand;
 
+  /** While a semantic is emitted for a part: what makes the instruction available was checked. */
+  readonly part: VectorPart | undefined;
+  /** Emits `body` with other operands in place of the instruction's own. */
+  withOperands(operands: readonly Operand[], part: VectorPart, body: () => void): void;
+
   let<T extends Value>(value: T): Local<T>;
   /** Implicit general register `index` (0 RAX, 1 RCX, 2 RDX, 3 RBX, 4 RSP…): sign-extended read of `width` bits. */
   gpr(index: number, width: Width): I64;
@@ -172,6 +199,8 @@ export interface Semantics {
   /** Implicit vector register `index`. */
   xmm(index: number): Local<V128>;
   setXmm(index: number, value: V128): void;
+  /** Bits 128 to 255 of a vector register. */
+  setYmmHigh(index: number, value: V128): void;
   /** State field at `offset` of the state block. */
   state32(offset: number): I32;
   state64(offset: number): I64;

@@ -1,10 +1,9 @@
 /**
- * FXSAVE, FXRSTOR, XSAVE, XSAVEOPT, XRSTOR, LDMXCSR and STMXCSR (AMD APM Vol. 2 §11.4 "Saving and Restoring x87, MMX and
- * SSE State", §11.5 "XSAVE/XRSTOR Instructions").
+ * FXSAVE, FXRSTOR, LDMXCSR and STMXCSR, and what XSAVE has in common with them (AMD APM Vol. 2 §11.4 "Saving and Restoring
+ * x87, MMX and SSE State").
  *
- * State components are x87 (with MMX) and SSE. The instruction and data pointers of x87 are saved as zeros while no
- * unmasked exception is pending, as on AMD processors with CPUID Fn8000_0008_EBX[RstrFpErrPtrs]. Compacted images do not
- * exist (XSAVEC is not advertised): their header raises #GP.
+ * The instruction and data pointers of x87 are saved as zeros while no unmasked exception is pending, as on AMD processors
+ * with CPUID Fn8000_0008_EBX[RstrFpErrPtrs].
  */
 import type { FunctionBuilder } from '../../../engine/wasm/encoder/function-builder.ts';
 import { type I32, type I64, type Local, i32 } from '../../../engine/wasm/encoder/values.ts';
@@ -13,8 +12,8 @@ import { type Semantic, type Semantics, Vector } from './context.ts';
 import { Mxcsr, type Shared, requireSse, sharedFunction, storePartly } from './simd-support.ts';
 import { Control, Status, updateSummary } from './x87-state.ts';
 
-/** Offsets in the legacy region and the header of an image. */
-const Image = {
+/** Offsets in the legacy region of an image. */
+export const Image = {
   Control: 0,
   Status: 2,
   /** u8, abridged; the byte after it is zero. */
@@ -32,16 +31,10 @@ const Image = {
   Xmm: 160,
   LegacyEnd: 416,
   FxsaveEnd: 512,
-  ComponentBitmap: 512,
-  /** XCOMP_BV and eight reserved bytes. */
-  Compaction: 520,
-  HeaderEnd: 576,
 } as const;
 
-const Component = { X87: 1, Sse: 2 } as const;
-
-const Cr0 = { Emulation: 1 << 2, TaskSwitched: 1 << 3 } as const;
-const Cr4 = { OsFxsr: 1 << 9, OsXsave: 1 << 18 } as const;
+export const Cr0 = { Emulation: 1 << 2, TaskSwitched: 1 << 3 } as const;
+export const Cr4 = { OsFxsr: 1 << 9, OsXsave: 1 << 18 } as const;
 
 /** Bits of a linear address; pointers of 64-bit images are sign-extended from the highest. */
 const PointerBits = 57;
@@ -65,7 +58,7 @@ function forEachRegister(
 }
 
 /** (cpu, image, 64-bit pointers) */
-const saveX87 = sharedFunction<I32>('fxsave.x87', ['i32', 'i32', 'i32'], 'i32', (f) => {
+export const saveX87 = sharedFunction<I32>('fxsave.x87', ['i32', 'i32', 'i32'], 'i32', (f) => {
   const [cpu, to, wide] = [f.param('i32', 0), f.param('i32', 1), f.param('i32', 2)];
   const status = f.let(cpu.load32(Cpu.FpuStatus).or(cpu.load32(Cpu.FpuTop).shl(11)));
   f.store16(to, Image.Control, cpu.load32(Cpu.FpuControl));
@@ -90,7 +83,7 @@ const saveX87 = sharedFunction<I32>('fxsave.x87', ['i32', 'i32', 'i32'], 'i32', 
 });
 
 /** (cpu, image, 64-bit pointers) */
-const restoreX87 = sharedFunction<I32>('fxrstor.x87', ['i32', 'i32', 'i32'], 'i32', (f) => {
+export const restoreX87 = sharedFunction<I32>('fxrstor.x87', ['i32', 'i32', 'i32'], 'i32', (f) => {
   const [cpu, from, wide] = [f.param('i32', 0), f.param('i32', 1), f.param('i32', 2)];
   const status = f.let(from.load16u(Image.Status));
   f.store32(cpu, Cpu.FpuControl, from.load16u(Image.Control).and(Control.Writable).or(Control.AlwaysSet));
@@ -122,62 +115,36 @@ const restoreX87 = sharedFunction<I32>('fxrstor.x87', ['i32', 'i32', 'i32'], 'i3
   f.return(i32(0));
 });
 
-/** (cpu): what FNINIT gives, with registers and pointers cleared. */
-const initializeX87 = sharedFunction<I32>('xrstor.init', ['i32'], 'i32', (f) => {
-  const cpu = f.param('i32', 0);
-  f.memoryFill(cpu.add(x87Offset(0)), i32(0), i32(8 * 16));
-  f.store32(cpu, Cpu.FpuControl, Control.Initial);
-  for (const field of [Cpu.FpuStatus, Cpu.FpuTags, Cpu.FpuTop, Cpu.FpuLastOpcode, Cpu.FpuLastCs, Cpu.FpuLastDs]) {
-    f.store32(cpu, field, 0);
-  }
-  f.store64(cpu, Cpu.FpuLastIp, 0);
-  f.store64(cpu, Cpu.FpuLastDp, 0);
-  f.return(i32(0));
-});
-
-/** (cpu) -> components that are not in their initial configuration (XINUSE). */
-const componentsInUse = sharedFunction<I32>('xinuse', ['i32'], 'i32', (f) => {
-  const cpu = f.param('i32', 0);
-  const anyOf = (first: number, count: number): I32 => {
-    const values = Array.from({ length: count }, (_, i) => cpu.loadV128(first + i * 16));
-    return values.reduce((a, b) => a.or(b)).anyTrue();
-  };
-  const words = cpu.load32(Cpu.FpuStatus).or(cpu.load32(Cpu.FpuTags)).or(cpu.load32(Cpu.FpuTop));
-  const settings = cpu.load32(Cpu.FpuControl).xor(Control.Initial).or(words);
-  const x87 = settings.ne(0).or(anyOf(x87Offset(0), 8));
-  f.return(anyOf(xmmOffset(0), 16).shl(1).or(x87));
-});
-
 /** XMM8 and up exist in 64-bit mode only. */
-const xmmBytes = (s: Semantics): number => (s.form.codeSize === 64 ? 16 : 8) * 16;
+export const xmmBytes = (s: Semantics): number => (s.form.codeSize === 64 ? 16 : 8) * 16;
 const wide = (s: Semantics): I32 => i32(s.form.rexW && s.form.codeSize === 64 ? 1 : 0);
 
-function call(s: Semantics, helper: (shared: Shared, cpu: I32, image: I32, wide: I32) => I32, image: I32): void {
+export function call(s: Semantics, helper: (shared: Shared, cpu: I32, image: I32, wide: I32) => I32, image: I32): void {
   s.f.drop(helper(s, s.cpu, image, wide(s)));
 }
 
-function saveMxcsr(s: Semantics, to: I32): void {
+export function saveMxcsr(s: Semantics, to: I32): void {
   s.f.store32(to, Image.Mxcsr, s.state32(Cpu.Mxcsr));
   s.f.store32(to, Image.MxcsrMask, Mxcsr.Writable);
 }
 
-function saveXmm(s: Semantics, to: I32): void {
+export function saveXmm(s: Semantics, to: I32): void {
   s.f.memoryCopy(to.add(Image.Xmm), s.cpu.add(xmmOffset(0)), i32(xmmBytes(s)));
 }
 
-function restoreXmm(s: Semantics, from: I32): void {
+export function restoreXmm(s: Semantics, from: I32): void {
   s.f.memoryCopy(s.cpu.add(xmmOffset(0)), from.add(Image.Xmm), i32(xmmBytes(s)));
 }
 
-function requireMxcsr(s: Semantics, value: I32): void {
+export function requireMxcsr(s: Semantics, value: I32): void {
   s.raiseIf(value.and(~Mxcsr.Writable), Vector.GeneralProtection, 0);
 }
 
 /** Bytes of the legacy region that an instruction of this mode writes. */
-const legacyBytes = (s: Semantics): number => Image.Xmm + xmmBytes(s);
+export const legacyBytes = (s: Semantics): number => Image.Xmm + xmmBytes(s);
 
 /** Faults as a write of one byte would. */
-function probeWrite(s: Semantics, linear: I64): void {
+export function probeWrite(s: Semantics, linear: I64): void {
   s.storePointer(linear, 1, s.op0.stack);
 }
 
@@ -223,64 +190,6 @@ const fxrstor: Semantic = (s) => {
   });
 };
 
-/** Checks of XSAVE and XRSTOR; answers the requested components: EDX:EAX and XCR0. */
-function requestedComponents(s: Semantics): Local<I32> {
-  s.raiseIf(s.state32(Cpu.Cr4).and(Cr4.OsXsave).eqz(), Vector.InvalidOpcode);
-  s.raiseIf(s.state32(Cpu.Cr0).and(Cr0.TaskSwitched), Vector.DeviceNotAvailable);
-  s.op0.requireAligned(64);
-  return s.let(s.gpr(0, 32).toI32().and(s.state32(Cpu.Xcr0)));
-}
-
-/** XSAVE; `optimized`: components in their initial configuration are not written. */
-const xsave =
-  (optimized: boolean): Semantic =>
-  (s) => {
-    const { f } = s;
-    const requested = requestedComponents(s);
-    const inUse = s.let(componentsInUse(s, s.cpu));
-    const linear = s.op0.linear(true);
-    const header = s.let(linear.add(Image.ComponentBitmap));
-    probeWrite(s, linear);
-    probeWrite(s, s.let(linear.add(Image.HeaderEnd - 1)));
-    const before = s.load(header, 64, s.op0.stack);
-    const { pointer, commit } = storePartly(s, linear, legacyBytes(s), s.op0.stack);
-    const kept = before.and(requested.toI64u().xor(-1));
-    s.store(header, 64, s.let(kept.or(requested.and(inUse).toI64u())));
-    const written = optimized ? s.let(requested.and(inUse)) : requested;
-    f.if(written.and(Component.X87), () => call(s, saveX87, pointer));
-    f.if(requested.and(Component.Sse), () => saveMxcsr(s, pointer));
-    f.if(written.and(Component.Sse), () => saveXmm(s, pointer));
-    commit();
-  };
-
-const xrstor: Semantic = (s) => {
-  const { f } = s;
-  const requested = requestedComponents(s);
-  const linear = s.op0.linear();
-  const { stack } = s.op0;
-  s.load(linear, 8, stack);
-  const present = s.load(s.let(linear.add(Image.ComponentBitmap)), 64, stack);
-  const compaction = s.load(s.let(linear.add(Image.Compaction)), 64, stack);
-  const reserved = s.load(s.let(linear.add(Image.Compaction + 8)), 64, stack);
-  const unsupported = present.and(s.state64(Cpu.Xcr0).xor(-1));
-  s.raiseIf(unsupported.or(compaction).or(reserved).ne(0), Vector.GeneralProtection, 0);
-  const from = s.loadPointer(linear, legacyBytes(s), s.op0.stack);
-  // MXCSR is loaded also when its component is to be initialised.
-  const mxcsr = s.let(from.load32(Image.Mxcsr));
-  f.if(requested.and(Component.Sse), () => {
-    requireMxcsr(s, mxcsr);
-    s.setState32(Cpu.Mxcsr, mxcsr);
-  });
-  const loaded = s.let(requested.and(present.toI32()));
-  const initialized = s.let(requested.and(present.toI32().xor(-1)));
-  f.if(loaded.and(Component.X87), () => call(s, restoreX87, from));
-  f.if(initialized.and(Component.X87), () => f.drop(initializeX87(s, s.cpu)));
-  f.if(loaded.and(Component.Sse), () => restoreXmm(s, from));
-  f.if(initialized.and(Component.Sse), () => {
-    f.memoryFill(s.cpu.add(xmmOffset(0)), i32(0), i32(xmmBytes(s)));
-  });
-};
-
 const ldmxcsr: Semantic = (s) => {
   requireSse(s);
   const value = s.let(s.op0.readUnsigned(32).toI32());
@@ -296,9 +205,6 @@ const stmxcsr: Semantic = (s) => {
 export const fxsaveSemantics: Record<string, Semantic> = {
   FXSAVE: fxsave,
   FXRSTOR: fxrstor,
-  XSAVE: xsave(false),
-  XSAVEOPT: xsave(true),
-  XRSTOR: xrstor,
   LDMXCSR: ldmxcsr,
   STMXCSR: stmxcsr,
 };

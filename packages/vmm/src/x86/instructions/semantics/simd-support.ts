@@ -38,6 +38,7 @@ const StatusErrorSummary = 1 << 7;
 
 /** #UD and #NM of instructions on XMM registers. */
 export function requireSse(s: Semantics): void {
+  if (s.part) return;
   const vector = s.let(s.state32(Cpu.SimdDisabled));
   s.f.unlikely(vector, () => {
     s.raiseIf(vector.eq(Vector.InvalidOpcode), Vector.InvalidOpcode);
@@ -201,6 +202,10 @@ export const commitFlags = sharedFunction<I32>('commit', ['i32'], 'i32', (f) => 
 
 /** Raises the exception of a helper that left its vector in Cpu.SimdVector. */
 export function raiseSimd(s: Semantics): void {
+  if (s.part?.collect) {
+    s.part.collect();
+    return;
+  }
   const vector = s.let(s.state32(Cpu.SimdVector));
   s.f.unlikely(vector, () => {
     s.raiseIf(vector.eq(Vector.SimdFault), Vector.SimdFault);

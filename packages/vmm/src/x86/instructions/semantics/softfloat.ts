@@ -14,7 +14,7 @@ import { Cpu } from '../../../engine/wasm/interpreter/cpu-layout.ts';
 import { Mxcsr, type Shared, addFlags, maskOf, sharedFunction } from './simd-support.ts';
 
 export interface Format {
-  readonly bits: 32 | 64;
+  readonly bits: 16 | 32 | 64;
   readonly fractionBits: number;
   readonly bias: number;
   /** Exponent field of infinities and NaNs. */
@@ -27,7 +27,7 @@ export interface Format {
   readonly defaultNan: bigint;
 }
 
-function format(bits: 32 | 64, fractionBits: number): Format {
+function format(bits: 16 | 32 | 64, fractionBits: number): Format {
   const exponentBits = bits - 1 - fractionBits;
   const infinity = ((1n << BigInt(exponentBits)) - 1n) << BigInt(fractionBits);
   const signBit = 1n << BigInt(bits - 1);
@@ -41,6 +41,8 @@ function format(bits: 32 | 64, fractionBits: number): Format {
   }; // prettier-ignore
 }
 
+/** F16C's; values are rounded to it and widened from it, there is no arithmetic. */
+export const Half = format(16, 10);
 export const Single = format(32, 23);
 export const Double = format(64, 52);
 
@@ -132,7 +134,8 @@ function roundingIncrement(f: FunctionBuilder, mode: I32, sign: I64, half: bigin
   return increment;
 }
 
-function buildRound(f: FunctionBuilder, format: Format): void {
+/** `mode`: MXCSR, or what stands in for it. */
+export function buildRound(f: FunctionBuilder, format: Format, mode: Local<I32>): void {
   const { bits, fractionBits, maxExponent, infinity } = format;
   const cpu = f.param('i32', 0);
   const sign = f.param('i64', 1);
@@ -141,7 +144,6 @@ function buildRound(f: FunctionBuilder, format: Format): void {
   const rest = 62 - fractionBits;
   const half = 1n << BigInt(rest - 1);
   const mask = (1n << BigInt(rest)) - 1n;
-  const mode = loadMode(f, cpu);
   const signed = f.let(sign.shl(bits - 1));
   const increment = roundingIncrement(f, mode, sign, half, mask);
   const carries = f.let(z.add(increment).ltS(0));
@@ -186,12 +188,16 @@ function buildRound(f: FunctionBuilder, format: Format): void {
 }
 
 /** (cpu, sign, exponent, significand with the integer bit at 62): rounds and packs a result other than zero. */
-const roundSingle = sharedFunction<I64>('round.s', ['i32', 'i64', 'i64', 'i64'], 'i64', (f) => buildRound(f, Single));
-const roundDouble = sharedFunction<I64>('round.d', ['i32', 'i64', 'i64', 'i64'], 'i64', (f) => buildRound(f, Double));
+const roundSingle = sharedFunction<I64>('round.s', ['i32', 'i64', 'i64', 'i64'], 'i64', (f) =>
+  buildRound(f, Single, loadMode(f, f.param('i32', 0))),
+);
+const roundDouble = sharedFunction<I64>('round.d', ['i32', 'i64', 'i64', 'i64'], 'i64', (f) =>
+  buildRound(f, Double, loadMode(f, f.param('i32', 0))),
+);
 export const roundAndPack = (format: Format) => (format === Single ? roundSingle : roundDouble);
 
 /** Sign of an exact zero that is a sum of opposite numbers. */
-function zeroSum(mode: I32, { signBit }: Format): I64 {
+export function zeroSum(mode: I32, { signBit }: Format): I64 {
   return mode
     .and(Mxcsr.Rounding)
     .eq(1 << Mxcsr.RoundingShift)

@@ -12,6 +12,7 @@ import {
   type Local,
   type V128,
   i32,
+  i64,
 } from '../../../engine/wasm/encoder/values.ts';
 import type { Operand, Semantic, Semantics } from './context.ts';
 import {
@@ -82,14 +83,22 @@ function unusual(x: V128, format: Format): V128 {
   return ne(x, x).or(lt(abs(x), smallestNormal).and(ne(x, zero)));
 }
 
-/** Relations that a predicate of CMP accepts, four bits each: EQ, LT, LE, UNORD, NEQ, NLT, NLE, ORD. */
-const AcceptedRelations = 0x7ced8312;
-/** Predicates for which a quiet NaN is invalid: LT, LE, NLT, NLE. */
-const SignallingPredicates = 0b01100110;
+/**
+ * Relations that a predicate of CMP accepts, four bits each: EQ, LT, LE, UNORD, NEQ, NLT, NLE, ORD, and with VEX (SDM
+ * Vol. 2A "CMPPD", Table "Comparison Predicate for CMPPD and CMPPS Instructions") EQ_UQ, NGE, NGT, FALSE, NEQ_OQ, GE, GT,
+ * TRUE. Another 16 predicates are the same but for quiet NaNs.
+ */
+const AcceptedRelations = 0xf4650b9a7ced8312n;
+/** Predicates for which a quiet NaN is invalid. */
+const SignallingPredicates = 0x99996666;
 
-const accepts = (relations: I32, predicate: I32): I32 =>
-  i32(AcceptedRelations).shrU(predicate.shl(2)).and(relations).ne(0);
-const isSignallingPredicate = (predicate: I32): I32 => i32(SignallingPredicates).shrU(predicate).and(1);
+const acceptedRelations = (predicate: I32): I32 =>
+  i64(AcceptedRelations)
+    .shrU(predicate.and(15).shl(2).toI64u())
+    .toI32()
+    .and(15);
+const accepts = (relations: I32, predicate: I32): I32 => acceptedRelations(predicate).and(relations).ne(0);
+const isSignallingPredicate = (predicate: I32): I32 => i32(SignallingPredicates | 0).shrU(predicate).and(1);
 
 function exactCompare(format: Format, lanes: number) {
   const name = `compare.${format.bits}.${lanes}`;
@@ -108,16 +117,14 @@ function exactCompare(format: Format, lanes: number) {
   });
 }
 
-/** Native comparison of ordered lanes by predicate 0 to 7. */
+/** Native comparison of ordered lanes. */
 function nativeCompare(s: Semantics, a: V128, b: V128, predicate: Local<I32>, { bits }: Format): V128 {
   const equal = s.let(bits === 64 ? a.eqF64(b) : a.eqF32(b));
   const less = s.let(bits === 64 ? a.ltF64(b) : a.ltF32(b));
-  const kind = s.let(predicate.and(3));
-  const wantsEqual = maskOf(kind.and(1).eqz()).splat64();
-  const wantsLess = maskOf(kind.eq(1).or(kind.eq(2))).splat64();
-  const positive = equal.and(wantsEqual).or(less.and(wantsLess));
-  const unordered = maskOf(kind.eq(3)).splat64();
-  return positive.andNot(unordered).xor(maskOf(predicate.shrU(2)).splat64());
+  const accepted = s.let(acceptedRelations(predicate));
+  const wants = (relation: number): V128 => maskOf(accepted.and(relation).ne(0)).splat64();
+  const greater = wants(Relation.Greater).andNot(equal.or(less));
+  return equal.and(wants(Relation.Equal)).or(less.and(wants(Relation.Less))).or(greater);
 }
 
 /** Scalars as vectors whose other lanes are zero. */
@@ -161,7 +168,7 @@ function compare(shape: Shape): Semantic {
   const exact = exactCompare(format, scalar ? 1 : laneCount(format));
   return (s) => {
     const { a, b } = readBoth(s, shape);
-    const predicate = s.let(immediate(s, s.op2).and(7));
+    const predicate = s.let(immediate(s, s.op2).and(s.part ? 31 : 7));
     const r = s.let(nativeCompare(s, a, b, predicate, format));
     s.f.unlikely(unusual(a, format).or(unusual(b, format)).anyTrue(), () => {
       s.f.set(r, exact(s, s.cpu, a, b, predicate));

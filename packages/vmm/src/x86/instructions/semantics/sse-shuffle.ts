@@ -59,7 +59,7 @@ const shuffleUnary = (size: number, list: readonly number[]): Semantic => {
 };
 
 /** Selectors of four 32-bit elements by four times two bits of the immediate. */
-function selectors32(control: I32): V128 {
+export function selectors32(control: I32): V128 {
   const chosen = control
     .splat32()
     .mul32(lanes(4, [64, 16, 4, 1]))
@@ -152,7 +152,7 @@ const pshufb = vectorBinary(
 );
 
 /** Lanes whose bit in the immediate is set, as ones. */
-const chosenLanes32 = (control: I32): V128 =>
+export const chosenLanes32 = (control: I32): V128 =>
   control
     .splat32()
     .and(lanes(4, [1, 2, 4, 8]))
@@ -166,21 +166,18 @@ const chosenLanes64 = (control: I32): V128 =>
 const wordBits = lanes(2, upTo(8).map((i) => 1 << i)); // prettier-ignore
 const chosenLanes16 = (control: I32): V128 => control.splat16().and(wordBits).eq16(wordBits);
 
-const blendByImmediate = (chosen: (control: I32) => V128): Semantic =>
+export const blendByImmediate = (chosen: (control: I32) => V128): Semantic =>
   withImmediate((a, b, control) => b.bitselect(a, chosen(control)));
 
-/** Blends by the signs of XMM0's lanes. */
-const blendByXmm0 = (signs: (mask: V128) => V128): Semantic =>
-  vectorBinaryWithXmm0((a, b, mask) => b.bitselect(a, signs(mask)));
-
-function vectorBinaryWithXmm0(op: (a: V128, b: V128, mask: V128) => V128): Semantic {
-  return (s) => {
+/** Blends by the signs of the third operand's lanes: XMM0's, or with VEX another register's. */
+const blendBySigns =
+  (signs: (mask: V128) => V128): Semantic =>
+  (s) => {
     requireSse(s);
     const b = readXmm(s.op1);
     const a = s.op0.readV128();
-    s.op0.writeV128(op(a, b, s.xmm(0)));
+    s.op0.writeV128(b.bitselect(a, signs(s.op2.readV128())));
   };
-}
 
 type ElementSize = 8 | 16 | 32 | 64;
 
@@ -303,9 +300,9 @@ export const sseShuffleSemantics: Record<string, Semantic> = {
   BLENDPS: blendByImmediate(chosenLanes32),
   BLENDPD: blendByImmediate(chosenLanes64),
   PBLENDW: blendByImmediate(chosenLanes16),
-  BLENDVPS: blendByXmm0((mask) => mask.shrS32(31)),
-  BLENDVPD: blendByXmm0((mask) => mask.shrS64(63)),
-  PBLENDVB: blendByXmm0((mask) => mask.shrS8(7)),
+  BLENDVPS: blendBySigns((mask) => mask.shrS32(31)),
+  BLENDVPD: blendBySigns((mask) => mask.shrS64(63)),
+  PBLENDVB: blendBySigns((mask) => mask.shrS8(7)),
   PINSRB: insert(() => 8),
   PINSRW: insert(() => 16),
   PINSRD: insert(dwordOrQword),
