@@ -52,7 +52,7 @@ export interface Batch {
   readonly high: Uint8Array | undefined;
 }
 
-const InParts = /^(FXSAVE|FXRSTOR|FLDENV|FNSTENV|FRSTOR|FNSAVE)$/;
+const InParts = /^(FXSAVE|FXRSTOR|FLDENV|FNSTENV|FRSTOR|FNSAVE|VP?MASKMOV[DQP].?|VMASKMOVDQU)$/;
 
 /** Exceptions are unmasked in so many of a hundred floating-point cases. */
 const UnmaskedPercent = 18;
@@ -102,7 +102,14 @@ function landingPad({ mode, segmented }: Form, marker: number, address: number, 
   return Uint8Array.from([...segment, ...store, marker, ...jump, ...target]);
 }
 
-function generateCase(form: Form, index: number, slot: number, random: Random, view: DataView, upper?: DataView): CaseInfo {
+function generateCase(
+  form: Form,
+  index: number,
+  slot: number,
+  random: Random,
+  view: DataView,
+  upper?: DataView,
+): CaseInfo {
   const variant = form.variants[index % form.variants.length]!;
   for (;;) {
     const own = { 64: 0, 32: Selector.UserCode32, 16: Selector.UserCode16 }[form.mode];

@@ -31,7 +31,8 @@ export class OracleSession {
     const approximate: number[] = [];
     let inputHash = 0;
     for (const batch of generateBatches(form, this.exit)) {
-      const code = hashRecord(batch.code, 0, batch.code.length) ^ (batch.high ? hashRecord(batch.high, 0, batch.high.length) : 0);
+      const code =
+        hashRecord(batch.code, 0, batch.code.length) ^ (batch.high ? hashRecord(batch.high, 0, batch.high.length) : 0);
       inputHash = Math.imul(inputHash ^ code ^ hashRecord(batch.input, 0, batch.input.length), 0x01000193) >>> 0;
       const result = evaluate(batch, this.#runBatch(batch));
       hashes.push(...result.hashes);

@@ -386,6 +386,28 @@ const maskedMove: SpecialCase = {
   },
 };
 
+/** Which of two NaNs a sum of products gives is the processor's own: there is one NaN only. */
+const singleNan = (bits: 32 | 64): SpecialCase => ({
+  after(b) {
+    const replace = (view: DataView | undefined, start: number, length: number): void => {
+      for (let at = start; view && at < start + length; at += bits / 8) {
+        if (bits === 32 && (view.getUint32(at, true) & 0x7fff_ffff) > 0x7f80_0000)
+          view.setUint32(at, 0xffc0_0000, true);
+        const wide = bits === 64 ? view.getBigUint64(at, true) : 0n;
+        if ((wide & ((1n << 63n) - 1n)) > 0x7ffn << 52n) view.setBigUint64(at, 0xfff8n << 48n, true);
+      }
+    };
+    for (const { number } of b.registers) {
+      replace(b.state.view, Fx.Xmm + number * 16, 16);
+      replace(b.state.upper, number * 16, 16);
+    }
+    const offset = b.place && recordOffset(b.place.address);
+    const end = b.place && recordOffset(b.place.address + 31n);
+    if (offset !== undefined && end === offset + 31) replace(b.state.view, offset, 32);
+    else if (b.place) b.discard = true;
+  },
+});
+
 const softwareInterrupt: SpecialCase = {
   before(b) {
     b.chosenImmediates[0] = BigInt(b.random.pick([3, 4, 5, 6, 13, 14, 0x20, 0x2f, 0x81, 0xff]));
@@ -412,6 +434,8 @@ const farDirect: SpecialCase = {
 };
 
 export const specialCases: Readonly<Record<string, SpecialCase>> = {
+  VDPPS: singleNan(32),
+  VDPPD: singleNan(64),
   MOVS: strings(true, true),
   CMPS: strings(true, true, true),
   SCAS: strings(false, true, true),

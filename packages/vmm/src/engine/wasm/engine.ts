@@ -174,7 +174,8 @@ export class WasmEngineVm implements EngineVm {
     const rare = this.#rareTable();
     const { coreFeatures, decoderFeatures } = this.#model;
     const coreDecoder = createDecoder({ features: coreFeatures });
-    const isWhole = decoderFeatures.size === coreFeatures.size && [...coreFeatures].every((name) => decoderFeatures.has(name));
+    const isWhole =
+      decoderFeatures.size === coreFeatures.size && [...coreFeatures].every((name) => decoderFeatures.has(name));
     const decoder = isWhole ? coreDecoder : createDecoder({ features: decoderFeatures });
     const inline = inlineHandlers(coreDecoder);
     const environment = {

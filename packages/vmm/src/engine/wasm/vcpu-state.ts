@@ -4,7 +4,15 @@ import type { LocalApic } from '../../interrupts/local-apic.ts';
 import type { TscRate } from '../../time/tsc-rate.ts';
 import { Efer, EferWritable, Msr } from '../../x86/msr.ts';
 import type { ExtendedState, FpuState, GeneralRegisters, Segment, SystemRegisters, VcpuState } from '../state.ts';
-import { Cpu, InterruptShadow, SegmentIndex, gprOffset, x87Offset, xmmOffset, ymmHighOffset } from './interpreter/cpu-layout.ts';
+import {
+  Cpu,
+  InterruptShadow,
+  SegmentIndex,
+  gprOffset,
+  x87Offset,
+  xmmOffset,
+  ymmHighOffset,
+} from './interpreter/cpu-layout.ts';
 import { SegmentAttribute } from './interpreter/mode.ts';
 import type { Paravirtual } from './pv/paravirtual.ts';
 import { Cr4Implemented, updateSimdDisabled } from './rare/mode-bits.ts';

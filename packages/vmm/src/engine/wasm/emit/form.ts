@@ -48,7 +48,7 @@ export function isStringRow(instruction: DecodedInstruction): boolean {
 
 const StackMnemonics = /^(PUSH|POP|CALL|RET|ENTER|LEAVE|INT|IRET|J|LOOP)/;
 /** Mnemonics with implied memory operands or addressing by registers: their form depends on address size and segment. */
-const AddressedMnemonics = /^(XLAT|V?MASKMOV|VP?GATHER|LOOP|JCXZ|MONITOR|CLZERO)/;
+const AddressedMnemonics = /^(XLAT|(VP?)?MASKMOV|VP?GATHER|LOOP|JCXZ|MONITOR|CLZERO)/;
 
 /** Mnemonics that address parts of their memory operand, or what lies beside it, by `Operand.part`. */
 const PartMnemonics = /^(POP|BT|BTS|BTR|BTC|ARPL|LES|LDS|LSS|LFS|LGS|CALLF|JMPF|BOUND|FXSAVE|FXRSTOR)$/;

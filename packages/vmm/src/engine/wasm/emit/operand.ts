@@ -110,7 +110,7 @@ export abstract class BaseOperand implements Operand {
   selector(): I32 {
     throw this.#cannot('have a segment');
   }
-  part(_offset: I64Like, _bytes: number, _write: boolean): Local<I64> {
+  part(_offset: I64Like, _bytes: number, _write: boolean, _wraps?: boolean): Local<I64> {
     throw this.#cannot('have an address');
   }
   effective(): Local<I64> {
@@ -168,11 +168,11 @@ export abstract class BaseMemoryOperand extends BaseOperand {
     return this.segmentCache().load32(segmentOffset(0) + SegmentField.Selector);
   }
 
-  override part(offset: I64Like, bytes: number, write: boolean): Local<I64> {
+  override part(offset: I64Like, bytes: number, write: boolean, wraps = true): Local<I64> {
     const { codeSize, addressWidth } = this.context.form;
     const at = this.effective().add(offset);
     if (codeSize === 64) return this.f.let(at);
-    return this.context.segmented(this.segment(), this.f.let(at.zeroExtend(addressWidth)), bytes, write);
+    return this.context.segmented(this.segment(), this.f.let(at.zeroExtend(wraps ? addressWidth : 32)), bytes, write);
   }
 
   read(width: Width = asWidth(this.bits)): Local<I64> {

@@ -106,8 +106,7 @@ class ImmediateOperand extends BaseOperand {
   }
 
   read(width: Width = 64): Local<I64> {
-    const value =
-      this.#position === 3 ? this.#pc.load64_32s(Record.Pointer4) : this.#pc.load64(Record.Immediate);
+    const value = this.#position === 3 ? this.#pc.load64_32s(Record.Pointer4) : this.#pc.load64(Record.Immediate);
     return this.f.let(value.signExtend(width));
   }
 }

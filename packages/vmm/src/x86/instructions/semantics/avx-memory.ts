@@ -4,13 +4,15 @@
  *
  * A gather that faults has loaded the elements before; their masks are cleared, so that it goes on where it was.
  */
-import { type I32, type I64, type Local, type V128 } from '../../../engine/wasm/encoder/values.ts';
+import { type I32, type I64, type Local, type V128, i32 } from '../../../engine/wasm/encoder/values.ts';
 import { Cpu } from '../../../engine/wasm/interpreter/cpu-layout.ts';
-import type { Operand, Semantic, Semantics, V256 } from './context.ts';
+import { type Operand, type Semantic, type Semantics, type V256, Vector } from './context.ts';
 import { zero128 } from './simd-support.ts';
 import { readHalves, requireAvx, writeHalves } from './vex.ts';
 
 type ElementSize = 32 | 64;
+
+const LinearBits = 48;
 
 /** 32 bytes each, one after the other, for values that are worked on element by element. */
 const Scratch = { Values: Cpu.Scratch1, Masks: Cpu.Scratch1 + 32 } as const;
@@ -53,15 +55,41 @@ function loadElement(s: Semantics, linear: I64, index: I32, size: ElementSize): 
   else s.f.store64(at, Scratch.Values, value);
 }
 
+/** In 64-bit code an element that is not canonical faults before those in front of it are accessed. */
+function requireCanonical(s: Semantics, memory: Operand, chosen: Local<I32>, size: ElementSize): void {
+  if (s.form.codeSize !== 64) return;
+  const count = i32(32).sub(chosen.clz());
+  const last = s.let(
+    memory
+      .effective()
+      .add(count.shl(byteShift(size)).toI64u())
+      .sub(1),
+  );
+  const bad = s.let(
+    chosen.ne(0).and(
+      last
+        .shl(64 - LinearBits)
+        .shrS(64 - LinearBits)
+        .ne(last),
+    ),
+  );
+  const inStack = typeof memory.stack === 'boolean' ? i32(memory.stack ? 1 : 0) : memory.stack;
+  s.f.unlikely(bad, () => {
+    s.raiseIf(inStack, Vector.StackFault, 0);
+    s.raise(Vector.GeneralProtection, 0);
+  });
+}
+
 const maskedLoad =
   (size: ElementSize): Semantic =>
   (s) => {
     const [destination, mask, memory] = s.operands as readonly [Operand, Operand, Operand];
     const chosen = signs(s, readHalves(s, mask), size);
+    requireCanonical(s, memory, chosen, size);
     memory.effective();
     keep(s, Scratch.Values, { low: s.let<V128>(zero128), high: s.let<V128>(zero128) });
     forEachChosen(s, chosen, (index) => {
-      loadElement(s, memory.part(index.shl(byteShift(size)).toI64u(), size / 8, false), index, size);
+      loadElement(s, memory.part(index.shl(byteShift(size)).toI64u(), size / 8, false, false), index, size);
     });
     const { low, high } = kept(s, Scratch.Values);
     writeHalves(s, destination, low, high);
@@ -73,9 +101,10 @@ const maskedStore =
   (s) => {
     const [memory, mask, source] = s.operands as readonly [Operand, Operand, Operand];
     const chosen = signs(s, readHalves(s, mask), size);
+    requireCanonical(s, memory, chosen, size);
     memory.effective();
     keep(s, Scratch.Values, readHalves(s, source));
-    const linear = (index: I32): Local<I64> => memory.part(index.shl(byteShift(size)).toI64u(), size / 8, true);
+    const linear = (index: I32): Local<I64> => memory.part(index.shl(byteShift(size)).toI64u(), size / 8, true, false);
     forEachChosen(s, chosen, (index) => {
       s.storePointer(linear(index), size / 8, memory.stack);
     });
@@ -112,26 +141,32 @@ interface Sizes {
   readonly element: ElementSize;
 }
 
-/** Destination, memory by indices, mask: which is all zeros at the end. */
+/**
+ * Destination, memory by indices, mask: which is all zeros at the end. Until then both registers keep as many bits as the
+ * instruction's length.
+ */
 const gather =
   (sizes: Sizes): Semantic =>
   (s) => {
     requireAvx(s);
     const [destination, memory, mask] = s.operands as readonly [Operand, Operand, Operand];
     const { element } = sizes;
+    const wide = s.form.vexL;
+    const count = (wide ? 256 : 128) / Math.max(sizes.index, element);
     memory.effective();
-    const length = s.form.vexL ? 256 : 128;
-    const count = length / Math.max(sizes.index, element);
     const { low, high, scale } = memory.indices();
     const indices = { at: s.let(s.cpu.add(Cpu.Scratch0)), scale };
     keep(s, Cpu.Scratch0, { low, high });
-    const before = readHalves(s, mask);
+    const whole = (operand: Operand): V256 => (wide ? operand.readV256() : readHalves(s, operand));
+    const before = whole(mask);
     const wanted = {
       low: s.let(signMasks(before.low, element)),
       high: s.let(signMasks(before.high, element)),
     };
+    // Also when the first element faults
+    mask.writeV256(wanted.low, wanted.high);
     keep(s, Scratch.Masks, wanted);
-    keep(s, Scratch.Values, readHalves(s, destination));
+    keep(s, Scratch.Values, whole(destination));
     const chosen = signs(s, wanted, element).and((1 << count) - 1);
     forEachChosen(s, chosen, (index) => {
       loadElement(s, elementAddress(s, indices, index, sizes), index, element);
@@ -139,13 +174,13 @@ const gather =
       if (element === 32) s.f.store32(at, Scratch.Masks, 0);
       else s.f.store64(at, Scratch.Masks, 0);
       const [values, masks] = [kept(s, Scratch.Values), kept(s, Scratch.Masks)];
-      writeHalves(s, destination, values.low, values.high);
-      writeHalves(s, mask, masks.low, masks.high);
+      destination.writeV256(values.low, values.high);
+      mask.writeV256(masks.low, masks.high);
     });
     const values = kept(s, Scratch.Values);
     const half = count * element === 64;
     writeHalves(s, destination, half ? zero128.withLane64(0, values.low.lane64(0)) : values.low, values.high);
-    writeHalves(s, mask, zero128, zero128);
+    mask.writeV256(zero128, zero128);
   };
 
 export const avxMemorySemantics: Record<string, Semantic> = {

@@ -67,7 +67,12 @@ const permuteQwords: Semantic = (s) => {
     const half = s.let(control.and(2 << (2 * index)).select<V128>(high, low));
     return control.and(1 << (2 * index)).select<I64>(half.lane64(1), half.lane64(0));
   };
-  const pair = (first: number): Local<V128> => s.let(pick(first).splat64().withLane64(1, pick(first + 1)));
+  const pair = (first: number): Local<V128> =>
+    s.let(
+      pick(first)
+        .splat64()
+        .withLane64(1, pick(first + 1)),
+    );
   s.op0.writeV256(pair(0), pair(2));
 };
 

@@ -84,9 +84,10 @@ export interface Operand {
   readonly stack: StackAccess;
   /**
    * memory only: the linear address of `bytes` bytes at `offset` from the operand's start, with segment checks of their own
-   * outside of 64-bit code. For instructions that address parts of their operand or what lies beside it (form.ts).
+   * outside of 64-bit code. For instructions that address parts of their operand or what lies beside it (form.ts). `wraps`:
+   * offsets beyond the address size start again at zero; otherwise they are inside of one operand.
    */
-  part(offset: I64Like, bytes: number, write: boolean): Local<I64>;
+  part(offset: I64Like, bytes: number, write: boolean, wraps?: boolean): Local<I64>;
   /** memory only: the linear address (segment base included); outside of 64-bit code with the segment checks of an access. */
   linear(write?: boolean): Local<I64>;
   /** memory only: the linear address without segment checks. */

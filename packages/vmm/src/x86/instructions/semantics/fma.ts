@@ -161,10 +161,16 @@ const kinds: Readonly<Record<string, readonly [number, number]>> = {
 };
 for (const [name, negate] of Object.entries(kinds)) {
   for (const order of [132, 213, 231] as const) {
-    for (const [letter, scalar] of [['P', false], ['S', true]] as const) {
+    for (const [letter, scalar] of [
+      ['P', false],
+      ['S', true],
+    ] as const) {
       // prettier-ignore
       if (scalar && negate[0] !== negate[1]) continue;
-      for (const [type, format] of [['S', Single], ['D', Double]] as const) {
+      for (const [type, format] of [
+        ['S', Single],
+        ['D', Double],
+      ] as const) {
         // prettier-ignore
         fmaSemantics[`VF${name}${order}${letter}${type}`] = fusedSemantic({ order, format, scalar, negate });
       }

@@ -88,12 +88,7 @@ function returnRounded(
 }
 
 /** Returns the sum when the product or the addend is zero or infinite. */
-function returnSimple(
-  f: FunctionBuilder,
-  format: Format,
-  product: { a: I64; b: I64; sign: I64 },
-  c: Local<I64>,
-): void {
+function returnSimple(f: FunctionBuilder, format: Format, product: { a: I64; b: I64; sign: I64 }, c: Local<I64>): void {
   const cpu = f.param('i32', 0);
   const [ma, mb] = [f.let(magnitude(product.a, format)), f.let(magnitude(product.b, format))];
   const infinite = f.let(ma.eq(format.infinity).or(mb.eq(format.infinity)));
@@ -163,7 +158,11 @@ function buildFused(f: FunctionBuilder, shared: Shared, format: Format): void {
   const productSign = f.let(a.xor(b).and(format.signBit).xor(signBit(Negate.Product)));
   f.set(c, c.xor(signBit(Negate.Addend)));
   returnSimple(f, format, { a, b, sign: productSign }, c);
-  const [x, y, z] = [unpack(f, magnitude(a, format), format), unpack(f, magnitude(b, format), format), unpack(f, c, format)];
+  const [x, y, z] = [
+    unpack(f, magnitude(a, format), format),
+    unpack(f, magnitude(b, format), format),
+    unpack(f, c, format),
+  ];
   const isZero = (n: Unpacked): I32 => n.significand.eqz();
   const zeroProduct = f.let(isZero(x).or(isZero(y)));
   const zeroAddend = f.let(isZero(z));

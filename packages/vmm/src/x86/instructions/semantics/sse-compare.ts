@@ -93,12 +93,12 @@ const AcceptedRelations = 0xf4650b9a7ced8312n;
 const SignallingPredicates = 0x99996666;
 
 const acceptedRelations = (predicate: I32): I32 =>
-  i64(AcceptedRelations)
-    .shrU(predicate.and(15).shl(2).toI64u())
-    .toI32()
-    .and(15);
+  i64(AcceptedRelations).shrU(predicate.and(15).shl(2).toI64u()).toI32().and(15);
 const accepts = (relations: I32, predicate: I32): I32 => acceptedRelations(predicate).and(relations).ne(0);
-const isSignallingPredicate = (predicate: I32): I32 => i32(SignallingPredicates | 0).shrU(predicate).and(1);
+const isSignallingPredicate = (predicate: I32): I32 =>
+  i32(SignallingPredicates | 0)
+    .shrU(predicate)
+    .and(1);
 
 function exactCompare(format: Format, lanes: number) {
   const name = `compare.${format.bits}.${lanes}`;
@@ -124,7 +124,10 @@ function nativeCompare(s: Semantics, a: V128, b: V128, predicate: Local<I32>, { 
   const accepted = s.let(acceptedRelations(predicate));
   const wants = (relation: number): V128 => maskOf(accepted.and(relation).ne(0)).splat64();
   const greater = wants(Relation.Greater).andNot(equal.or(less));
-  return equal.and(wants(Relation.Equal)).or(less.and(wants(Relation.Less))).or(greater);
+  return equal
+    .and(wants(Relation.Equal))
+    .or(less.and(wants(Relation.Less)))
+    .or(greater);
 }
 
 /** Scalars as vectors whose other lanes are zero. */
