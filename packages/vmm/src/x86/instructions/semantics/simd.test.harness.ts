@@ -15,7 +15,7 @@ import {
   i64,
   valueOf,
 } from '../../../engine/wasm/encoder/values.ts';
-import { Cpu, gprOffset, x87Offset, xmmOffset } from '../../../engine/wasm/interpreter/cpu-layout.ts';
+import { Cpu, gprOffset, x87Offset, xmmOffset, ymmHighOffset } from '../../../engine/wasm/interpreter/cpu-layout.ts';
 import { LazyFlags, flagsInMemory } from '../../../engine/wasm/emit/lazy-flags.ts';
 import {
   type DecodedInstruction,
@@ -26,7 +26,7 @@ import {
 } from '../../decode/decoder.ts';
 import { createDecodedInstruction } from '../../decode/decoded-instruction.ts';
 import { allRows } from '../table/rows.ts';
-import { type Operand, type Semantic, type Semantics, Vector, type Width } from './context.ts';
+import { type Operand, type Semantic, type Semantics, Vector, type VectorPart, type Width } from './context.ts';
 
 export const CpuAddress = 0x1000;
 export const MemoryAddress = 0x8000;
@@ -156,14 +156,15 @@ class HarnessSemantics {
   readonly cpu: I32;
   readonly form: Partial<Semantics['form']>;
   readonly flags: LazyFlags;
-  readonly operands: readonly Operand[];
+  operands: readonly Operand[];
+  part: VectorPart | undefined;
   readonly #shared: SharedParts;
 
   constructor(f: FunctionBuilder, shared: SharedParts, instruction: DecodedInstruction) {
     this.f = f;
     this.cpu = f.param('i32', 0);
     this.#shared = shared;
-    const { row, operandSize, codeSize, addressSize, rex } = instruction;
+    const { row, operandSize, codeSize, addressSize, rex, vexL } = instruction;
     this.form = {
       mnemonic: row.mnemonic,
       width: operandSize,
@@ -171,6 +172,7 @@ class HarnessSemantics {
       addressWidth: addressSize,
       segment: 3,
       rexW: (rex & 8) !== 0,
+      vexL: vexL !== 0,
     };
     this.flags = new LazyFlags(f, flagsInMemory(f, this.cpu));
     this.operands = instruction.operands
@@ -187,8 +189,17 @@ class HarnessSemantics {
   get op2(): Operand {
     return this.operands[2]!;
   }
+  withOperands(operands: readonly Operand[], part: VectorPart, body: () => void): void {
+    const before = [this.operands, this.part] as const;
+    [this.operands, this.part] = [operands, part];
+    body();
+    [this.operands, this.part] = before;
+  }
   let<T extends Value>(value: T): Local<T> {
     return this.f.let(value);
+  }
+  setYmmHigh(index: number, value: V128): void {
+    this.f.storeV128(this.cpu, ymmHighOffset(index), value);
   }
   gpr(index: number, width: Width): I64 {
     return this.cpu.load64(gprOffset(index)).signExtend(width);
@@ -284,6 +295,7 @@ function createOperand(s: Semantics, operand: DecodedOperand): Operand {
 
 function pointedOperand(s: Semantics, at: I32, kind: Operand['kind'], bits: number): Operand {
   const { f } = s;
+  const high = kind === 'memory' ? 16 : ymmHighOffset(0) - xmmOffset(0);
   const load = (width: number): I64 =>
     width === 64 ? at.load64() : width === 32 ? at.load64_32s() : width === 16 ? at.load64_16s() : at.load64_8s();
   const operand: Partial<Operand> & { kind: Operand['kind']; bits: number } = {
@@ -308,6 +320,12 @@ function pointedOperand(s: Semantics, at: I32, kind: Operand['kind'], bits: numb
           : at.loadV128(),
       ),
     writeV128: (value: V128) => f.storeV128(at, 0, value),
+    readV256: () => ({ low: f.let(at.loadV128()), high: f.let(at.loadV128(high)) }),
+    writeV256: (low: V128, upper: V128) => {
+      const named = f.let(upper);
+      f.storeV128(at, 0, low);
+      f.storeV128(at, high, named);
+    },
     readF64: () => f.let(at.loadF64()),
     readF32: () => f.let(at.loadF32()),
     writeF64: (value) => f.storeF64(at, 0, value),
