@@ -61,7 +61,7 @@ function wasmUnderTest(): EngineUnderTest {
   return { clock, createVm: (config) => engine.createVm({ ...config, clock }), advance: (ns) => clock.advance(ns) };
 }
 
-for (const text of ['x86-64-v2', 'x86-64-v2,-aes,-invtsc,-autoibrs,-sse4.2']) {
+for (const text of ['x86-64-v2', 'x86-64-v2,-aes,-invtsc,-autoibrs,-sse4.2', 'x86-64-v3', 'x86-64-v3,-avx2,-rdseed']) {
   test(`CPUID of ${text} is the same on wasm and kvm`, { skip }, () => {
     const cpu = parseCpuChoice(text);
     assert.deepEqual(answers(kvmUnderTest({ unchecked: true }), cpu), answers(wasmUnderTest(), cpu));

@@ -43,7 +43,8 @@ function partsOf(x: bigint, { bits, fractionBits, bias, maxExponent }: Format): 
   const fraction = x & ((1n << BigInt(fractionBits)) - 1n);
   const field = Number((x >> BigInt(fractionBits)) & BigInt(maxExponent));
   const negative = x >> BigInt(bits - 1) === 1n;
-  if (field === maxExponent) return { negative, kind: fraction ? 'nan' : 'infinite', significand: fraction, exponent: 0 };
+  if (field === maxExponent)
+    return { negative, kind: fraction ? 'nan' : 'infinite', significand: fraction, exponent: 0 };
   const kind = field > 0 ? 'normal' : fraction ? 'denormal' : 'zero';
   const significand = field > 0 ? fraction | (1n << BigInt(fractionBits)) : fraction;
   return { negative, kind, significand, exponent: Math.max(field, 1) - bias - fractionBits };
@@ -69,7 +70,9 @@ function rounded(
   const rest = significand - (kept << BigInt(shift));
   const half = 1n << BigInt(shift - 1);
   const away =
-    rounding === 0 ? rest > half || (rest === half && (kept & 1n) === 1n) : rounding === (negative ? 1 : 2) && rest > 0n;
+    rounding === 0
+      ? rest > half || (rest === half && (kept & 1n) === 1n)
+      : rounding === (negative ? 1 : 2) && rest > 0n;
   return { significand: away ? kept + 1n : kept, exponent: exponent + shift, exact: rest === 0n };
 }
 
@@ -91,7 +94,10 @@ function pack(negative: boolean, significand: bigint, exponent: number, to: Form
   if (result.significand === 0n) return { bits: sign, flags };
   // In units of the last place of the result
   const up = BigInt(Math.max(0, digits - lengthOf(result.significand)));
-  const aligned = result.exponent - Number(up) >= least ? result.significand << up : result.significand << BigInt(result.exponent - least);
+  const aligned =
+    result.exponent - Number(up) >= least
+      ? result.significand << up
+      : result.significand << BigInt(result.exponent - least);
   const place = Math.max(result.exponent - Number(up), least);
   const field = BigInt(place - least) + (aligned >> BigInt(to.fractionBits) ? 1n : 0n);
   const carried = aligned >> BigInt(digits) ? 1n : 0n;

@@ -48,6 +48,18 @@ function number(random: Random, { fractionBits, exponentBits }: Format, exponent
   return sign | (BigInt(exponent) << BigInt(fractionBits)) | fraction;
 }
 
+/** A product halfway between two numbers of the format, mostly, and an addend far below it: two roundings would show. */
+function halfway(random: Random, { bits, fractionBits, bias }: Format): [bigint, bigint, bigint] {
+  const factor = (digits: number): bigint => {
+    const fraction = (random.bits(digits - 1) | 1n) << BigInt(fractionBits - digits + 1);
+    return (BigInt(bias + random.below(4)) << BigInt(fractionBits)) | fraction;
+  };
+  const digits = (fractionBits + 2) >> 1;
+  const exponent = bias - fractionBits - 2 - random.below(2 * fractionBits);
+  const addend = (random.bits(1) << BigInt(bits - 1)) | (BigInt(exponent) << BigInt(fractionBits));
+  return [factor(digits), factor(fractionBits + 3 - digits), addend | random.bits(fractionBits)];
+}
+
 /** Factors and an addend that is far from, near to, or nearly opposite to their product. */
 function operands(random: Random, format: Format): [bigint, bigint, bigint] {
   const { bias, maxExponent, fractionBits } = format;
@@ -59,6 +71,7 @@ function operands(random: Random, format: Format): [bigint, bigint, bigint] {
   };
   const [a, b] = [number(random, format, pick()), number(random, format, pick())];
   const exponentOf = (x: bigint): number => Number((x >> BigInt(fractionBits)) & BigInt(maxExponent));
+  if (random.below(6) === 0) return halfway(random, format);
   const near = exponentOf(a) + exponentOf(b) - bias;
   const kind = random.below(6);
   if (kind < 2) return [a, b, number(random, format, pick())];
@@ -76,10 +89,28 @@ const code = (text: string): Uint8Array => Uint8Array.from(text.match(/../g) ?? 
 
 /** VFMADD213PS/PD xmm0, xmm1, xmm2; VFMADD213SS/SD; VCVTPS2PH xmm0, xmm1, 4; VCVTPH2PS xmm0, xmm1; the same of 256 bits. */
 const harness = new SimdHarness(
-  ['c4e271a8c2', 'c4e2f1a8c2', 'c4e271a9c2', 'c4e2f1a9c2', 'c4e3791dc804', 'c4e27913c1', 'c4e275a8c2', 'c4e2f5a8c2'].map(code),
+  [
+    'c4e271a8c2',
+    'c4e2f1a8c2',
+    'c4e271a9c2',
+    'c4e2f1a9c2',
+    'c4e3791dc804',
+    'c4e27913c1',
+    'c4e275a8c2',
+    'c4e2f5a8c2',
+  ].map(code),
   simdSemantics,
 );
-const Handler = { PackedSingle: 0, PackedDouble: 1, Single: 2, Double: 3, ToHalf: 4, FromHalf: 5, WideSingle: 6, WideDouble: 7 };
+const Handler = {
+  PackedSingle: 0,
+  PackedDouble: 1,
+  Single: 2,
+  Double: 3,
+  ToHalf: 4,
+  FromHalf: 5,
+  WideSingle: 6,
+  WideDouble: 7,
+};
 
 function place(register: number, lane: number, { bits }: Format): number {
   const offset = (lane * bits) / 8;
@@ -116,9 +147,17 @@ function checkFused(format: Format, handler: number, lanes: number, rounds: numb
   for (let round = 0; round < rounds; round++) {
     // PE set already: the fast way where it is right
     const sticky = random.below(2) === 0 ? 0 : Mxcsr.Precision;
-    const mode = { rounding: random.below(3) === 0 ? random.below(4) : 0, daz: random.below(6) === 0, ftz: random.below(6) === 0 };
+    const mode = {
+      rounding: random.below(3) === 0 ? random.below(4) : 0,
+      daz: random.below(6) === 0,
+      ftz: random.below(6) === 0,
+    };
     const mxcsr =
-      0x1f80 | sticky | (mode.rounding << 13) | (mode.daz ? Mxcsr.DenormalsAreZero : 0) | (mode.ftz ? Mxcsr.FlushToZero : 0);
+      0x1f80 |
+      sticky |
+      (mode.rounding << 13) |
+      (mode.daz ? Mxcsr.DenormalsAreZero : 0) |
+      (mode.ftz ? Mxcsr.FlushToZero : 0);
     const all = Array.from({ length: lanes }, () => operands(random, format));
     all.forEach(([a, b, c], lane) => {
       // 213: the second times the first plus the third
@@ -130,9 +169,17 @@ function checkFused(format: Format, handler: number, lanes: number, rounds: numb
     const expected = all.map((values) => fusedReference(format, values, mode));
     all.forEach((values, lane) => {
       const got = getLane(0, lane, format);
-      assert.equal(got.toString(16), expected[lane]!.bits.toString(16), `${hex(values)} in MXCSR ${mxcsr.toString(16)}`);
+      assert.equal(
+        got.toString(16),
+        expected[lane]!.bits.toString(16),
+        `${hex(values)} in MXCSR ${mxcsr.toString(16)}`,
+      );
     });
-    assert.equal(flags, flagsOf(expected) | sticky, `flags of ${all.map(hex).join('; ')} in MXCSR ${mxcsr.toString(16)}`);
+    assert.equal(
+      flags,
+      flagsOf(expected) | sticky,
+      `flags of ${all.map(hex).join('; ')} in MXCSR ${mxcsr.toString(16)}`,
+    );
   }
 }
 
