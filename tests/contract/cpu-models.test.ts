@@ -89,10 +89,11 @@ test('wasm: an instruction of a feature that is left out is an invalid opcode', 
 });
 
 test('wasm: other models are refused, with what to do', () => {
-  for (const model of ['host', 'x86-64-v3'] as const) {
-    assert.throws(() => wasmUnderTest().createVm({ memorySize: 1 << 20, vcpus: 1, cpu: { model, without: [] } }), {
+  assert.throws(
+    () => wasmUnderTest().createVm({ memorySize: 1 << 20, vcpus: 1, cpu: { model: 'host', without: [] } }),
+    {
       code: 'InvalidArgument',
-      message: `the wasm engine's CPU model is x86-64-v2, not ${model}: pass --cpu x86-64-v2, or choose --engine kvm`,
-    });
-  }
+      message: 'the wasm engine has no CPU model host: pass --cpu x86-64-v2 or x86-64-v3, or choose --engine kvm',
+    },
+  );
 });

@@ -41,7 +41,8 @@ describe('instructions on the wasm engine do what they do on the silicon', () =>
       const oracle = fileURLToPath(new URL('oracle.js', import.meta.url));
       assert.equal(spawnSync(process.execPath, [oracle, '--regenerate'], { stdio: 'inherit' }).status, 0);
     }
-    const open = (kind: HarnessKind) => new OracleSession(new EngineTarget(new WasmEngine(EngineModes[modeOfTest]), GuestSize, kind), kind);
+    const open = (kind: HarnessKind) =>
+      new OracleSession(new EngineTarget(new WasmEngine(EngineModes[modeOfTest]), GuestSize, kind), kind);
     sessions = { legacy: open('legacy'), avx: open('avx') };
   });
   after(() => Object.values(sessions).forEach((session) => session.close()));

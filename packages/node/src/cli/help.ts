@@ -34,8 +34,9 @@ options:
   --append S             added to the kernel's command line
   --memory SIZE          guest memory, for example 256M or 1G (default: 256M)
   --cpus N               processors of the guest (default: 1)
-  --cpu M[,-FEATURE]...  the processor that the guest sees: x86-64-v2, the same everywhere (default
-                         on wasm); on kvm also x86-64-v3 or host (default); -aes takes aes away
+  --cpu M[,-FEATURE]...  the processor that the guest sees: x86-64-v2 (default on wasm) or x86-64-v3
+                         (with AVX2), the same everywhere; on kvm also host (default); -aes takes
+                         aes away
   --disk F[,readonly]    raw disk image, as a virtio disk; may be repeated
   --engine E             wasm, kvm, or auto: kvm where it is usable and fast, else wasm
                          (default: auto, or what LODGER_ENGINE says)

@@ -33,8 +33,8 @@ export interface VirtualMachineOptions {
   /** Processors of the guest. Default: 1. */
   readonly cpus?: number;
   /**
-   * The processor that the guest sees: `x86-64-v2` is the same on every host and engine; `x86-64-v3` (with AVX2) and `host`
-   * (all that the host's KVM offers) are for kvm. `,-NAME` behind it takes a feature away, for example `host,-avx2`.
+   * The processor that the guest sees: `x86-64-v2` and `x86-64-v3` (with AVX2) are the same on every host and engine; `host`
+   * (all that the host's KVM offers) is for kvm. `,-NAME` behind it takes a feature away, for example `host,-avx2`.
    * Default: `host` on kvm, `x86-64-v2` on wasm.
    */
   readonly cpu?: string;
