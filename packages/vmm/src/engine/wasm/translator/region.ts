@@ -93,8 +93,7 @@ export function isTranslated(instruction: DecodedInstruction, hasSemantic: (mnem
   if (Left.has(mnemonic) || !hasSemantic(mnemonic)) return false;
   if ((group === 'system' || group === 'misc') && !SystemAllowed.has(mnemonic)) return false;
   for (let i = 0; i < operandCount; i++) {
-    const { kind, registerClass, vectorIndex } = operands[i]!;
-    if (kind === OperandKind.Memory && vectorIndex) return false;
+    const { kind, registerClass } = operands[i]!;
     if (kind === OperandKind.FarPointer) return false;
     if (kind === OperandKind.Register && StaticClasses.includes(registerClass)) return false;
   }
