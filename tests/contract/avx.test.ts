@@ -5,11 +5,14 @@
  */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { offeredChoice } from '@lodger/kvm/cpu/configure.js';
+import { KvmSystem } from '@lodger/kvm/system.js';
 import type { VcpuState } from '@lodger/vmm/engine/state.js';
-import { parseCpuChoice } from '@lodger/vmm/x86/cpu-models.js';
+import { formatCpuChoice, parseCpuChoice } from '@lodger/vmm/x86/cpu-models.js';
 import { type Assembler, eax, ecx, edx } from '../guest/assembler.ts';
 import { At, EngineGuest, done } from './engine-guest.ts';
 import type { EngineUnderTest } from './engine-guest.ts';
+import { kvmUnderTest, whyNoKvm } from './kvm-under-test.ts';
 import { wasmUnderTest } from './wasm-under-test.ts';
 
 const Vector = { InvalidOpcode: 6, DeviceNotAvailable: 7, GeneralProtection: 13, PageFault: 14 } as const;
@@ -261,4 +264,31 @@ test('a state goes on in another machine, upper halves included; x86-64-v2 refus
   assert.equal(other.upper[3], vector(103));
   const older = new AvxGuest('x86-64-v2');
   assert.throws(() => older.vcpu.setState(state), { code: 'InvalidArgument', message: /XCR0 0x7/ });
+});
+
+/** kvm and wasm with what this host's KVM offers of x86-64-v3. */
+function movable(): string {
+  const system = KvmSystem.open();
+  const choice = offeredChoice(system, 'x86-64-v3');
+  system.close();
+  return formatCpuChoice(choice);
+}
+
+test('a state with upper halves moves between wasm and kvm', { skip: whyNoKvm() ?? false }, (t) => {
+  const cpu = movable();
+  if (cpu.includes('-avx')) return t.skip(`this host's KVM offers ${cpu}`);
+  const wasm = new AvxGuest(cpu);
+  wasm.load((a) => a.db(...vpxor128));
+  assert.equal(wasm.outcome(), 'done 0');
+  const state = wasm.vcpu.state();
+  const engine = kvmUnderTest({});
+  const kvm = engine.createVm({ memorySize: 8 << 20, vcpus: 1, cpu: parseCpuChoice(cpu) });
+  const vcpu = kvm.createVcpu(0);
+  vcpu.setState(state);
+  const back = vcpu.state();
+  engine.close?.();
+  assert.deepEqual(back.xsave?.ymmHigh, state.xsave?.ymmHigh);
+  const again = new AvxGuest(cpu);
+  again.vcpu.setState({ ...back, msrs: state.msrs });
+  assert.deepEqual([again.xmm, again.upper], [wasm.xmm, wasm.upper]);
 });

@@ -148,6 +148,8 @@ function checkGenerator(): void {
         for (const info of batch.cases) {
           const instruction = decode(info);
           if (instruction?.row === form.row && instruction.length === info.code.length) continue;
+          // Gathers with the same register twice are #UD, which is tested as well
+          if (instruction === undefined && form.row.mnemonic.includes('GATHER')) continue;
           wrong++;
           const code = Buffer.from(info.code).toString('hex');
           console.log(`${formName(form)} case ${info.index}: ${code} is ${instruction?.row.notation ?? 'invalid'}`);

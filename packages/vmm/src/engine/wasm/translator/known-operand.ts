@@ -177,19 +177,25 @@ class KnownMemory extends BaseMemoryOperand {
   }
 
   protected override address(): I64 {
-    const { base, index, scale, ripRelative, low, high, segment } = this.#operand;
+    const { base, index, vectorIndex, scale, ripRelative, low, high, segment } = this.#operand;
     const { registers, decoded, cpu } = this.#known;
     const displacement = (BigInt(high) << 32n) | BigInt(low >>> 0);
     let sum: I64 | undefined = ripRelative ? this.#known.nextRip() : base >= 0 ? registers.gpr(base) : undefined;
-    if (index >= 0) {
+    if (index >= 0 && !vectorIndex) {
       const scaled = scale === 0 ? registers.gpr(index) : registers.gpr(index).shl(scale);
       sum = sum ? sum.add(scaled) : scaled;
     }
     if (!sum) sum = i64(displacement);
     else if (displacement !== 0n) sum = sum.add(displacement);
     if (decoded.addressSize !== 64) sum = sum.zeroExtend(decoded.addressSize);
-    const based = segment >= SegmentRegister.Fs && decoded.row.mnemonic !== 'LEA';
+    const based = segment >= SegmentRegister.Fs && decoded.row.mnemonic !== 'LEA' && !vectorIndex;
     return based ? sum.add(cpu.load64(segmentOffset(segment) + SegmentField.Base)) : sum;
+  }
+
+  override indices(): V256 & { readonly scale: I64 } {
+    const { index, scale } = this.#operand;
+    const { registers } = this.#known;
+    return { low: this.f.let(registers.xmm(index)), high: this.f.let(registers.ymmHigh(index)), scale: i64(scale) };
   }
 
   protected override segment(): number {
