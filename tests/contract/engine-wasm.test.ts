@@ -1,7 +1,6 @@
 import { EngineModes, modeOfTest } from '../guest/engine-modes.ts';
 import { WasmEngine } from '@lodger/vmm/engine/wasm/engine.js';
 import { ManualClock } from '@lodger/vmm/time/manual-clock.js';
-import { debugTests } from './engine-debug.ts';
 import type { EngineUnderTest } from './engine-guest.ts';
 import { runContract } from './engine-suite.ts';
 
@@ -18,6 +17,4 @@ function create(): EngineUnderTest {
   };
 }
 
-runContract('wasm engine', create, {
-  skip: [{ reason: 'the wasm engine has no debug exits', tests: Object.keys(debugTests) }],
-});
+runContract('wasm engine', create, {});

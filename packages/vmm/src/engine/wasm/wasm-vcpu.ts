@@ -2,9 +2,10 @@
 import type { AccessSize } from '../../bus/bus-device.ts';
 import type { VcpuEvent } from '../../interrupts/interrupt-message.ts';
 import type { IrqChip } from '../../interrupts/irqchip.ts';
+import { HostError } from '../../errors/host-error.ts';
 import { gpa } from '../../memory/address.ts';
 import type { TscRate } from '../../time/tsc-rate.ts';
-import type { Vcpu } from '../engine.ts';
+import { MaxBreakpoints, type Vcpu, type VcpuDebug } from '../engine.ts';
 import type { VcpuExit } from '../exit.ts';
 import type { PendingException, VcpuState } from '../state.ts';
 import type { CoreExports } from './interpreter/core-module.ts';
@@ -86,6 +87,7 @@ export class WasmVcpu implements Vcpu {
   #slice = SliceInstructions;
   readonly #foreign: ForeignState = { msrs: [], xsave: undefined };
   readonly #exits = createExits();
+  #debug: VcpuDebug = {};
 
   constructor(id: number, cpu: RareCpu, host: VcpuHost) {
     this.id = id;
@@ -147,15 +149,41 @@ export class WasmVcpu implements Vcpu {
     }
   }
 
+  setDebug(debug: VcpuDebug): void {
+    if ((debug.breakpoints?.length ?? 0) > MaxBreakpoints) {
+      throw new HostError('InvalidArgument', `a processor has ${MaxBreakpoints} breakpoints: set fewer`);
+    }
+    this.#debug = debug;
+    this.cpu.int3Leaves = debug.int3 ?? false;
+  }
+
+  /** Instructions are looked at one by one for the debugger. */
+  get #debugged(): boolean {
+    return this.#debug.singleStep === true || (this.#debug.breakpoints?.length ?? 0) > 0;
+  }
+
   /** A slice or a step. Undefined to go on. */
   #go(): VcpuExit | undefined {
+    const isReplay = this.#replaying;
+    if (!isReplay && this.#debug.breakpoints?.includes(this.#linearRip)) return this.#debugExit('breakpoint');
     const before = this.cpu.u32(Cpu.Retired);
     const stepped = this.#step;
     const exit = stepped ? this.#runStep() : this.#runSlice();
     const retired = (this.cpu.u32(Cpu.Retired) - before) >>> 0;
     this.#quota -= retired + RoundTripInstructions;
     if (exit === LoopExit.Budget && !stepped && !this.#step) this.#quota = 0;
-    return this.#handle(exit);
+    const result = this.#handle(exit);
+    if (result || !this.#debug.singleStep || retired === 0) return result;
+    return this.#debugExit('single-step');
+  }
+
+  #debugExit(reason: 'breakpoint' | 'single-step'): VcpuExit {
+    return { kind: 'debug', reason, rip: this.cpu.rip };
+  }
+
+  get #linearRip(): bigint {
+    const { cpu } = this;
+    return cpu.longMode ? cpu.rip : BigInt.asUintN(32, cpu.rip + cpu.segment(1).base);
   }
 
   state(): VcpuState {
@@ -277,7 +305,8 @@ export class WasmVcpu implements Vcpu {
   }
   /** One instruction at a time: replayed device accesses, the trap flag, breakpoints. */
   get #step(): boolean {
-    return this.#replaying || (this.cpu.u32(Cpu.Rflags) & Rflag.Trap) !== 0 || this.#shadowed || this.#breakpoints;
+    const trapped = (this.cpu.u32(Cpu.Rflags) & Rflag.Trap) !== 0;
+    return this.#replaying || trapped || this.#shadowed || this.#breakpoints || this.#debugged;
   }
   get #breakpoints(): boolean {
     return (this.cpu.u32(Cpu.Dr7) & 0xff) !== 0;
@@ -348,8 +377,7 @@ export class WasmVcpu implements Vcpu {
     for (let i = 0; i < 4; i++) {
       const enabled = (dr7 >> (2 * i)) & 3;
       const type = (dr7 >> (16 + 4 * i)) & 3;
-      const linear = cpu.longMode ? cpu.rip : BigInt.asUintN(32, cpu.rip + cpu.segment(1).base);
-      if (enabled && type === 0 && cpu.u64(Cpu.Dr + 8 * i) === linear) hit |= 1n << BigInt(i);
+      if (enabled && type === 0 && cpu.u64(Cpu.Dr + 8 * i) === this.#linearRip) hit |= 1n << BigInt(i);
     }
     if (hit === 0n) return false;
     this.#raiseDebug(hit, true);
@@ -389,6 +417,8 @@ export class WasmVcpu implements Vcpu {
       case LoopExit.Halt:
         this.#mpState = 'halted';
         return undefined;
+      case LoopExit.Debug:
+        return this.#debugExit('breakpoint');
       case LoopExit.Shutdown:
         return this.#exits.shutdown;
       case LoopExit.Hypercall:

@@ -4,7 +4,7 @@
  * and the INT instructions of all modes.
  */
 import { Vector } from '../../../x86/instructions/semantics/context.ts';
-import { Cpu, HandlerResult, SegmentIndex } from '../interpreter/cpu-layout.ts';
+import { Cpu, HandlerResult, LoopExit, SegmentIndex } from '../interpreter/cpu-layout.ts';
 import { EventKind } from '../interpreter/events.ts';
 import { Rflag } from '../emit/lazy-flags.ts';
 import { checkTarget, enterCode, enterRealCode, readCode } from './code-segment.ts';
@@ -183,7 +183,12 @@ function softwareInterrupt(cpu: RareCpu): RareResult {
   const isIntN = cpu.u64(Cpu.RareResult) === 1n;
   const restricted = (cpu.u32(Cpu.Rflags) & Rflag.IoPrivilege) !== Rflag.IoPrivilege;
   if (isIntN && cpu.virtual8086 && restricted) return cpu.raise(Vector.GeneralProtection);
-  return deliverAfter(cpu, Number(cpu.u64(Cpu.RareArgument) & 0xffn), EventKind.Software);
+  const vector = Number(cpu.u64(Cpu.RareArgument) & 0xffn);
+  if (cpu.int3Leaves && !isIntN && vector === Vector.Breakpoint) {
+    cpu.setU32(Cpu.ExitKind, LoopExit.Debug);
+    return HandlerResult.Exit;
+  }
+  return deliverAfter(cpu, vector, EventKind.Software);
 }
 
 export const eventInstructions: Readonly<Record<string, RareInstruction>> = {

@@ -29,6 +29,8 @@ export class RareCpu {
   readonly core: CoreExports;
   /** Pointer to the record of the running instruction. */
   record = 0;
+  /** INT3 leaves to the debugger instead of raising its exception. */
+  int3Leaves = false;
   /** Drops cached translations, global ones only when asked. Set by the engine. */
   flushTlb: (includeGlobal: boolean) => void = () => {};
 

@@ -44,6 +44,8 @@ const MaxRegions = 8000;
 const MaxDrops = 8;
 /** Slices after which translated code was worth its while. */
 const LongLife = 3000;
+/** Most regions that wait to be compiled: a guest cannot make the list grow. */
+const MaxPending = 64;
 /** Most blocks that samples are kept of: then they start over. */
 const MaxSampled = 20_000;
 /** How many pages around its entry a region may use. */
@@ -126,7 +128,8 @@ export class Translator {
     if (this.#samples.size > MaxSampled) this.#samples.clear();
     this.#samples.set(place, count);
     const drops = this.#drops.get(this.#view.getUint32(header + BlockHeader.Page, true)) ?? 0;
-    if (count >= this.#parts.threshold << Math.min(drops, 6)) this.#request(vcpu, header, place, linear);
+    const isHot = count >= this.#parts.threshold << Math.min(drops, 6);
+    if (isHot && this.#pending.size < MaxPending) this.#request(vcpu, header, place, linear);
     return false;
   }
 
