@@ -54,10 +54,15 @@ export class FutexDoorbell implements Doorbell, WorkerBell {
   }
 }
 
-/** The life of an I/O worker thread: serves its devices, sleeps on its doorbell, until `stopped` (after a ring). */
+/**
+ * The life of an I/O worker thread: serves its devices, sleeps on its doorbell, until `stopped`, which comes before a ring.
+ *
+ * The doorbell is looked at first: a ring before that has `stopped` seen, one after it ends the sleep.
+ */
 export function runIoWorker(bell: WorkerBell, services: readonly WorkerService[], stopped: () => boolean): void {
-  while (!stopped()) {
+  for (;;) {
     const seen = bell.look();
+    if (stopped()) return;
     let more = false;
     for (const service of services) more = service.work() || more;
     if (!more) bell.sleep(seen);
