@@ -100,7 +100,7 @@ function slower(measurements: Measurements, quantity: Quantity): number | undefi
 
 /** How many times faster the parallel program is on two processors. */
 function scaling(measurements: Measurements): number | undefined {
-  const [one, two] = ['parallel', 'parallel-two'].map((name) => {
+  const [one, two] = ['parallel-one', 'parallel-two'].map((name) => {
     const program = Programs.find((candidate) => candidate.name === name);
     return program && medianOf(measurements, 'lodger', wallOf(program));
   });

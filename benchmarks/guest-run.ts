@@ -5,7 +5,7 @@ import { InitLine } from '#lodger/images/index.js';
 import type { Emulator, GuestFiles } from './emulators.ts';
 import { processStatistics } from './process-statistics.ts';
 import type { ProcessStatistics } from './process-statistics.ts';
-import { beginLine, DoneLine, FailedLine, parseResult } from './programs.ts';
+import { beginLine, DoneLine, FailedLine, Guests, parseResult, ProcessorsLine } from './programs.ts';
 import type { ProgramResult } from './programs.ts';
 
 /**
@@ -31,7 +31,7 @@ export interface TimedProgram extends ProgramResult {
   readonly cpu: number;
 }
 
-/** The guest never came to /init. */
+/** The guest never came to /init, or not with all of its processors. */
 export class NoBoot extends Error {}
 
 /** Runs a guest once. Throws an Error that says what went wrong; the process has ended then, too. */
@@ -53,6 +53,8 @@ export async function runGuest(emulator: Emulator, files: GuestFiles, signal: Ab
     createInterface({ input: child.stdout }).on('line', (line) => observer.see(line));
     const how = await ended;
     signal.throwIfAborted();
+    const missing = Guests[files.guest].processors - observer.processors;
+    if (missing > 0) throw new NoBoot(`${emulator.title}: the guest did not start ${missing} of its processors`);
     const run = observer.result(`ended early (${how}) ${complaints.trim()}`.trim());
     if (run) return run;
     const why = how === 'SIGKILL' ? 'it stands still or runs in circles' : `${how} ${complaints.trim()}`;
@@ -82,6 +84,8 @@ class Observer {
   #boot: GuestRun['boot'] | undefined;
   #peakResident = 0;
   #done = false;
+  /** Infinity until the guest says it. */
+  processors = Number.POSITIVE_INFINITY;
 
   constructor(start: number, statistics: () => ProcessStatistics | undefined) {
     this.#start = start;
@@ -113,6 +117,8 @@ class Observer {
     this.#last = { wall: now, cpu: user + system };
     const result = parseResult(line);
     const failed = FailedLine.exec(line);
+    const processors = ProcessorsLine.exec(line);
+    if (processors) this.processors = Number(processors[1]);
     if (!this.#boot && line.endsWith(InitLine)) {
       this.#boot = { wall: now - this.#start / 1000, user, system, resident: this.#peakResident };
     } else if (result) {

@@ -50,10 +50,10 @@ export const Programs: readonly Program[] = [
   plain('faults', 'page faults'),
   plain('mmap', 'mmap, munmap'),
   plain('switch', 'context switches'),
-  plain('parallel', 'two processes'),
-  pair('switch-across', 'context switches'),
+  pair('switch-across', 'context switches across processors'),
   pair('locks', 'locks'),
-  pair('parallel-two', 'two processes'),
+  pair('parallel-one', 'two processes on one processor'),
+  pair('parallel-two', 'two processes on two'),
   debian('gzip', 'gzip'),
   debian('xz', 'xz'),
   debian('python', 'python3'),
@@ -87,6 +87,9 @@ export function parseResult(line: string): ProgramResult | undefined {
 export function beginLine(name: string): string {
   return `bench: ${name} begins`;
 }
+
+/** The line that says how many processors the guest found. */
+export const ProcessorsLine = /^bench: (\d+) processors$/;
 
 /** The line of a program that ended with another status than 0. */
 export const FailedLine = /^bench: ([\w-]+) failed: (\d+)$/;

@@ -70,4 +70,4 @@ def numbers(rounds):
 
 
 percent = int(sys.argv[1])
-print(records(2500 * percent // 100), words(4000 * percent // 100), numbers(4000 * percent // 100))
+print(records(1000 * percent // 100), words(1500 * percent // 100), numbers(1500 * percent // 100))

@@ -1,4 +1,0 @@
-/* On one processor. */
-#include "parallel.h"
-
-static const char name[] = "parallel";
