@@ -103,7 +103,9 @@ test(
   { skip: kvm.skip || noProgram('taskset', 'renice', 'chrt') },
   async () => {
     const path = kernel('spinning', onBoth([...print('up'), ...spin], spin));
-    await using vm = await started({ kernel: path, cpus: 2 });
+    const disk = join(folder, 'spinning.img');
+    writeFileSync(disk, new Uint8Array(4096));
+    await using vm = await started({ kernel: path, cpus: 2, disks: [{ path: disk }] });
     await vm.console.waitFor(/up/);
     const names = ['vcpu0', 'vcpu1', 'io-virtio'];
     await until(() => names.every((name) => threads().has(name)));
@@ -126,6 +128,12 @@ test(
     await until(() => time(first) > before[0]! && time(second) > before[1]!);
   },
 );
+
+test('a machine without disks has no I/O thread before a driver asks for one', { skip: kvm.skip }, async () => {
+  await using vm = await started({ kernel: kernel('alone', onBoth([...print('up'), ...spin], spin)) });
+  await vm.console.waitFor(/up/);
+  assert.ok(![...threads().keys()].some((name) => name.startsWith('io-')));
+});
 
 test('an idle guest costs no processor time', { skip: kvm.skip }, async () => {
   const path = kernel('idle', onBoth([...print('up'), ...hang], hang));

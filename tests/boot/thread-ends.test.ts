@@ -71,6 +71,8 @@ const saboteur = file(
 /** mov al, '.'; out dx, al; jmp to the out. */
 const dots = [...print('.'), 0xee, 0xeb, 0xfd];
 const busy = kernel('busy', onBoth(dots, dots));
+/** With one, the machine has an I/O worker from its start. */
+const disk = file('disk', '-'.repeat(4096));
 
 const deaths: readonly (readonly [TestedEngine, thread: string, how: string, calls: number, message: RegExp])[] = [
   [kvm, 'vcpu0', 'throw', 500, /sabotage/],
@@ -88,7 +90,7 @@ const deaths: readonly (readonly [TestedEngine, thread: string, how: string, cal
 
 for (const [{ name: engine, skip }, thread, how, calls, message] of deaths) {
   test(`${engine}: ${thread} dies (${how}, call ${calls}): the machine ends and says so`, { skip }, async () => {
-    const machine = ['run', '--engine', engine, '--cpus', '2', '--memory', '16M', '--kernel', busy];
+    const machine = ['run', '--engine', engine, '--cpus', '2', '--memory', '16M', '--kernel', busy, '--disk', disk];
     // Little memory for V8, so that running out of it is quick.
     const node = ['--max-old-space-size=128', '--require', saboteur];
     const ended = await run([...node, lodgerCommand, ...machine], { SABOTAGE: `${thread} ${how} ${calls}` });
@@ -106,13 +108,13 @@ const program = file(
    const link = (path) => { try { return readlinkSync(path); } catch { return ''; } };
    const events = () => readdirSync('/proc/self/fd').filter((fd) => /kvm|eventfd/.test(link('/proc/self/fd/' + fd))).length;
    const eventsBefore = events();
-   const [how, kernel] = process.argv.slice(2);
+   const [how, kernel, disk] = process.argv.slice(2);
    if (isMainThread && how === 'terminate') {
-     const worker = new Worker(new URL(import.meta.url), { argv: [how, kernel] });
+     const worker = new Worker(new URL(import.meta.url), { argv: [how, kernel, disk] });
      worker.on('message', async () => process.exit((await worker.terminate()) === 1 ? 21 : 1));
    } else {
      const { VirtualMachine } = await import(${JSON.stringify(new URL('packages/node/dist/index.js', `file://${root}`).href)});
-     const vm = await VirtualMachine.create({ engine: 'kvm', memory: '16M', cpus: 2, kernel });
+     const vm = await VirtualMachine.create({ engine: 'kvm', memory: '16M', cpus: 2, kernel, disks: [{ path: disk }] });
      await vm.start();
      await vm.console.waitFor(/up/);
      if (how === 'survive') {
@@ -141,7 +143,7 @@ for (const [guest, path] of Object.entries(guests)) {
     ['terminate', 21],
   ] as const) {
     test(`kvm: a program ends (${how}) while its guest ${guest}`, { skip: kvm.skip }, async () => {
-      const ended = await run([program, how, path]);
+      const ended = await run([program, how, path, disk]);
       assert.equal(ended.code, code, ended.stderr);
       if (how === 'throw') assert.match(ended.stderr, /of the user/);
     });
@@ -158,7 +160,7 @@ for (const [thread, how, calls] of [
     `kvm: ${thread} dies (${how}) and nothing of the machine is left in the process`,
     { skip: kvm.skip },
     async () => {
-      const arguments_ = ['--require', saboteur, program, 'survive', guests.prints];
+      const arguments_ = ['--require', saboteur, program, 'survive', guests.prints, disk];
       const { stderr } = await run(arguments_, { SABOTAGE: `${thread} ${how} ${calls}` });
       const report = JSON.parse(stderr.trim().split('\n').at(-1)!) as Record<string, unknown>;
       const { reason, left, mappings, timers, threads } = report as {

@@ -2,6 +2,7 @@
  * A tiny guest of kvm with virtio devices on a PCI bus and the I/O workers that serve them: nothing is simulated but the
  * driver's set-up, which is made from the host's side. Guest code rings doorbells and takes interrupts.
  */
+import assert from 'node:assert/strict';
 import { closeSync, openSync, writeFileSync } from 'node:fs';
 import { KvmEngine } from '@lodger/kvm/engine.js';
 import type { KvmVm } from '@lodger/kvm/vm.js';
@@ -72,7 +73,7 @@ export class IoGuest {
     );
     this.#disk = openSync(path, 'r+');
     const disk = { descriptor: this.#disk, size: Sectors * SectorBytes, readOnly: false, serial: 'd' };
-    const io = setUpIo([disk], this.vm.events);
+    const io = setUpIo([disk], this.vm.events, ({ name }) => assert.fail(`${name} belongs to the disk's`));
     this.#threads = io.workers.map(
       (plan) => new IoThread(engine, this.vm.shared, plan, (error) => this.errors.push(error)),
     );

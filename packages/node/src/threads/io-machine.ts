@@ -4,6 +4,8 @@
  * With events of the engine (kvm) every queue of every virtio device is served by an I/O worker. `io-virtio` has the
  * console, the entropy source and the first disk: neither of the first two ever keeps it from its disk, and a thread costs
  * about 13 MiB of host memory. Each further disk has a thread of its own, so that a slow disk slows no other one down.
+ * A worker without a disk starts when a driver first wants something of it: many a guest never does, and where processors
+ * are few a thread's start would keep the guest from its own. Whoever has a disk will wait for it.
  *
  * Without events (wasm) there is one thread for the disks, and the rest is served in the machine's thread: a doorbell is
  * an exit to it anyway.
@@ -24,18 +26,22 @@ const Queues = { disk: BlockLimits.Queues, console: 2, entropy: 1 } as const;
 /** More disks than this share threads. */
 const MaxThreads = 8;
 
+/** Starts a worker of which a device was asked something. Called once for each, in the machine's thread. */
+export type StartWorker = (plan: IoWorkerPlan) => void;
+
 /** What the board gets, and the workers that have to be started for it. */
 export interface IoSetup {
   readonly disks: readonly BoardDisk[];
   /** Undefined: the board serves them itself. */
   readonly consolePort: ConsolePort | undefined;
   readonly rngRunner: QueueRunner | undefined;
+  /** To be started with the machine. */
   readonly workers: readonly IoWorkerPlan[];
 }
 
 /** The devices of one boot. `events` are the engine's, if it has them. */
-export function setUpIo(disks: readonly DiskLink[], events: EventWiring | undefined): IoSetup {
-  return events === undefined ? onFutexes(disks) : onEvents(disks, events);
+export function setUpIo(disks: readonly DiskLink[], events: EventWiring | undefined, start: StartWorker): IoSetup {
+  return events === undefined ? onFutexes(disks) : onEvents(disks, events, start);
 }
 
 function onFutexes(disks: readonly DiskLink[]): IoSetup {
@@ -49,11 +55,12 @@ function onFutexes(disks: readonly DiskLink[]): IoSetup {
   };
 }
 
-function onEvents(disks: readonly DiskLink[], events: EventWiring): IoSetup {
+function onEvents(disks: readonly DiskLink[], events: EventWiring, start: StartWorker): IoSetup {
   const names = Array.from({ length: Math.min(Math.max(disks.length, 1), MaxThreads) }, (_, index) =>
     index === 0 ? 'io-virtio' : `io-disk${index}`,
   );
-  const workers = names.map((name) => new WorkerSetup(name, events));
+  const onFirstRing = disks.length === 0 ? start : undefined;
+  const workers = names.map((name) => new WorkerSetup(name, events, onFirstRing));
   const common = workers[0]!;
   const rings = createConsoleRings();
   const console = common.add('console', (queues) => ({ kind: 'console', queues, rings }));
@@ -63,7 +70,7 @@ function onEvents(disks: readonly DiskLink[], events: EventWiring): IoSetup {
     disks: boardDisks,
     consolePort: new RingConsolePort(rings, console),
     rngRunner,
-    workers: workers.map((worker) => worker.plan()),
+    workers: onFirstRing ? [] : workers.map((worker) => worker.plan()),
   };
 }
 
@@ -74,9 +81,12 @@ class WorkerSetup {
   readonly #bell: BellLink;
   readonly #doorbell: Doorbell;
   readonly #devices: IoDevice[] = [];
+  /** Until the doorbell rang. */
+  #onFirstRing: StartWorker | undefined;
 
-  constructor(name: string, events?: EventWiring) {
+  constructor(name: string, events?: EventWiring, onFirstRing?: StartWorker) {
     this.#name = name;
+    this.#onFirstRing = onFirstRing;
     this.#events = events;
     if (events === undefined) {
       const words = new SharedArrayBuffer(4);
@@ -85,8 +95,19 @@ class WorkerSetup {
     } else {
       const event = events.create();
       this.#bell = { kind: 'event', event };
-      this.#doorbell = { ring: () => events.raise(event) };
+      this.#doorbell = {
+        ring: () => {
+          events.raise(event);
+          this.#startWorker();
+        },
+      };
     }
+  }
+
+  #startWorker(): void {
+    const start = this.#onFirstRing;
+    this.#onFirstRing = undefined;
+    start?.(this.plan());
   }
 
   addDisk(disk: DiskLink): BoardDisk {

@@ -51,7 +51,7 @@ export class MachineService {
     // Who serves the virtio queues: the main thread starts these workers (IoThread) when it hears of the VM.
     let io: IoSetup;
     try {
-      io = setUpIo(data.disks, this.#vm.vm.events);
+      io = setUpIo(data.disks, this.#vm.vm.events, (plan) => post({ kind: 'io-wanted', plan }));
       this.#machine = this.#createMachine(clock, io);
     } catch (error) {
       // No other thread knows of the VM.

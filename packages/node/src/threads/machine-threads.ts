@@ -137,6 +137,8 @@ export class MachineThreads {
     switch (message.kind) {
       case 'created':
         return this.#start(message.shared, message.io);
+      case 'io-wanted':
+        return this.#startIo(message.plan);
       case 'running':
         return this.#events.onRunning();
       case 'output':
@@ -165,9 +167,13 @@ export class MachineThreads {
     this.#vcpus = this.#data.mailboxes.map(
       (mailbox, index) => new VcpuThread(engine, { shared, id: index + 1, mailbox }, onDeath),
     );
-    this.#io = io.map((plan) => new IoThread(engine, shared, plan, onDeath));
+    for (const plan of io) this.#startIo(plan);
     // Requests from before the machine could be reached.
     this.notify();
+  }
+
+  #startIo(plan: IoWorkerPlan): void {
+    this.#io.push(new IoThread(this.#engine, this.#shared!, plan, (reason) => this.#threadDied(reason)));
   }
 
   #threadDied(reason: EndReason): void {

@@ -64,6 +64,8 @@ export interface DiskLink {
 export type MachineMessage =
   /** The VM is there: other threads can use it. The I/O workers (io-thread.ts) are to be started. */
   | { readonly kind: 'created'; readonly shared: SharedVm; readonly io: readonly IoWorkerPlan[] }
+  /** Another I/O worker is to be started: a driver wants something of its devices. */
+  | { readonly kind: 'io-wanted'; readonly plan: IoWorkerPlan }
   /** The vCPUs are about to run. */
   | { readonly kind: 'running' }
   | { readonly kind: 'output' }
