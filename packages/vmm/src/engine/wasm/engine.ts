@@ -53,6 +53,8 @@ export interface WasmEngineOptions {
   readonly arenaSize?: number;
   /** Translates hot code; without, all is interpreted. */
   readonly translator?: TranslatorOptions;
+  /** vCPUs may run at the same time, on threads of their own: LOCK and page-table bits are atomic. */
+  readonly atomics?: boolean;
   /** Counts executions by handler (slower): for benchmarks. Read with {@link WasmEngineVm.executionCounts}. */
   readonly countExecutions?: boolean;
 }
@@ -179,6 +181,7 @@ export class WasmEngineVm implements EngineVm {
     const decoder = isWhole ? coreDecoder : createDecoder({ features: decoderFeatures });
     const inline = inlineHandlers(coreDecoder);
     const environment = {
+      atomics: options.atomics ?? false,
       rareIndex: rare.index,
       data: (name: string, bytes: () => Uint8Array) => this.#constant(name, bytes),
     };
@@ -221,7 +224,7 @@ export class WasmEngineVm implements EngineVm {
     });
     this.#lowering.onCodePage = (page) => this.caches.protectPage(page);
     if (options.translator)
-      this.#translator = this.#createTranslator(options.translator, memory, decoderFeatures, rare);
+      this.#translator = this.#createTranslator(options.translator, memory, decoderFeatures, rare, environment.atomics);
     this.layout.cpuBlocks.forEach((at, id) => {
       const cpu = new RareCpu(this.#view, at, this.core);
       cpu.flushTlb = (includeGlobal) => this.caches.flushTlb(at, includeGlobal);
@@ -236,6 +239,7 @@ export class WasmEngineVm implements EngineVm {
     memory: WebAssembly.Memory,
     features: ReadonlySet<CpuFeature>,
     rare: { readonly names: readonly string[]; readonly call: (cpu: number, record: number, index: number) => number },
+    atomics: boolean,
   ): Translator {
     const compiler = createCompiler({
       buffer: this.buffer,
@@ -244,6 +248,7 @@ export class WasmEngineVm implements EngineVm {
       rareNames: rare.names,
       data: { start: VmBlock + VmField.TranslatorData, end: VmBlock + VmBlockSize },
       features: [...features],
+      atomics,
       optimized,
     });
     const { layout, core, handlers, caches } = this;

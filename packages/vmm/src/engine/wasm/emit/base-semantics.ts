@@ -26,6 +26,7 @@ import type { MmuFunctions } from '../softmmu/mmu.ts';
 import {
   emitBulkPointer,
   emitLoad,
+  emitLockedUpdate,
   emitModify,
   emitModifyWrite,
   emitReadPointer,
@@ -45,6 +46,8 @@ export interface CoreFunctions {
   readonly segmented: FunctionRef;
   /** (cpu): privilege or code segment changed */
   readonly updateMode: FunctionRef;
+  /** vCPUs run at the same time: LOCK is to be atomic. */
+  readonly atomics: boolean;
   /** Index of a rare instruction's implementation. */
   rareIndex(name: string): number;
   /** Address of constant data, placed once. */
@@ -172,6 +175,31 @@ export abstract class BaseSemantics implements Semantics, OperandContext {
     const at = this.f.let(linear);
     const { value, host } = emitModify(this, at, width, stack);
     return { value, write: (result) => emitModifyWrite(this, at, host, width, result, stack) };
+  }
+  update(
+    linear: I64,
+    width: Width,
+    compute: (before: Local<I64>) => I64,
+    stack: StackAccess = false,
+  ): { before: Local<I64>; after: Local<I64> } {
+    const at = this.f.let(linear);
+    if (this.locked) return emitLockedUpdate(this, at, width, compute, stack);
+    const { value: before, write } = this.modify(at, width, stack);
+    const after = this.f.let(compute(before));
+    write(after);
+    return { before, after };
+  }
+  get locked(): boolean {
+    return this.core.atomics && (this.form.lock || this.form.mnemonic === 'XCHG');
+  }
+  withSplitLock(body: () => void): void {
+    const { mmu } = this.core;
+    if (this.locked) this.f.call(mmu.takeSplitLock);
+    body();
+    if (this.locked) this.f.call(mmu.releaseSplitLock);
+  }
+  fence(): void {
+    if (this.core.atomics) this.f.fence();
   }
   bulkPointer(linear: I64, write: boolean): Local<I32> {
     return emitBulkPointer(this, this.f.let(linear), write);

@@ -168,6 +168,66 @@ export function emitModifyWrite(
   );
 }
 
+/**
+ * LOCK: reads, computes and writes as one atomic access, again until nobody wrote in between. Misaligned bytes, and bytes
+ * of a device, are changed under the split lock (docs/deviations.md "Memory order"). `compute` is emitted twice and must
+ * do nothing but compute.
+ */
+export function emitLockedUpdate(
+  context: AccessContext,
+  linear: Local<I64>,
+  width: Width,
+  compute: (before: Local<I64>) => I64,
+  stack: boolean | I32 = false,
+): { before: Local<I64>; after: Local<I64> } {
+  const { f, cpu, mmu } = context;
+  const bytes = width / 8;
+  const before = f.local('i64');
+  const after = f.local('i64');
+  const host = f.local('i32');
+  const flags = accessFlags(context, true, stack);
+  probe(
+    context,
+    linear,
+    bytes,
+    true,
+    (at) => f.set(host, at),
+    () => {
+      f.set(host, f.callValue('i32', mmu.exclusive, cpu, linear, i32(bytes), flags));
+      leaveOnSlowStatus(context);
+    },
+  );
+  const aligned = bytes === 1 ? host : host.ne(0).and(host.and(bytes - 1).eqz());
+  f.if(
+    aligned,
+    () =>
+      f.loop((again) => {
+        f.set(before, loadRaw(host, width));
+        f.set(after, compute(before));
+        const expected = f.let(before.zeroExtend(width));
+        const seen = f.compareExchange(host, width, expected, after);
+        f.brIf(again, seen.ne(expected), false);
+      }),
+    () => {
+      f.call(mmu.takeSplitLock);
+      const value = f.callValue('i64', mmu.modify, cpu, linear, i32(bytes), flags);
+      const unlockOnStatus = (): void =>
+        f.unlikely(cpu.load32(Cpu.SlowStatus), () => {
+          f.call(mmu.releaseSplitLock);
+          context.leave(cpu.load32(Cpu.SlowStatus));
+        });
+      unlockOnStatus();
+      f.set(before, value.signExtend(width));
+      f.set(after, compute(before));
+      f.call(mmu.write, cpu, linear, i32(bytes), flags, after);
+      unlockOnStatus();
+      f.call(mmu.releaseSplitLock);
+    },
+    true,
+  );
+  return { before, after };
+}
+
 export function emitLoadV128(context: AccessContext, linear: Local<I64>): Local<V128> {
   return context.f.let(emitReadPointer(context, linear, 16).loadV128());
 }

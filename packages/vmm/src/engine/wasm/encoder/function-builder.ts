@@ -43,6 +43,14 @@ export interface FinishedBody {
   readonly hints: readonly { offset: number; likely: boolean }[];
 }
 
+/** i64.atomic.rmw*.cmpxchg(_u) (WebAssembly threads proposal, "Read-Modify-Write"). */
+const CompareExchange = {
+  8: { opcode: 0x4c, alignment: 0 },
+  16: { opcode: 0x4d, alignment: 1 },
+  32: { opcode: 0x4e, alignment: 2 },
+  64: { opcode: 0x49, alignment: 3 },
+} as const;
+
 export class FunctionBuilder {
   readonly params: readonly ValueType[];
   readonly results: readonly ValueType[];
@@ -198,6 +206,36 @@ export class FunctionBuilder {
   }
   storeV128(address: I32, offset: number, value: V128): void {
     this.emit([...address.code, ...value.code, 0xfd, 0x0b, 0, ...unsigned(offset)]);
+  }
+  /**
+   * Compares the `width` bits at a naturally aligned address with `expected` and, if they are equal, stores `value`: one
+   * atomic access. Names what was there, zero-extended. `expected` must be zero-extended.
+   */
+  compareExchange(address: I32, width: 8 | 16 | 32 | 64, expected: I64, value: I64): Local<I64> {
+    const { opcode, alignment } = CompareExchange[width];
+    return this.let(
+      new I64([...address.code, ...expected.code, ...value.code, 0xfe, opcode, alignment, 0]),
+    ) as Local<I64>;
+  }
+  /** Exchanges an aligned 32-bit word; names what was there. */
+  exchange32(address: I32, offset: number, value: I32Like): Local<I32> {
+    return this.let(new I32([...address.code, ...i32(value).code, 0xfe, 0x41, 2, ...unsigned(offset)])) as Local<I32>;
+  }
+  /** Stores an aligned 32-bit word after everything before. */
+  atomicStore32(address: I32, offset: number, value: I32Like): void {
+    this.emit([...address.code, ...i32(value).code, 0xfe, 0x17, 2, ...unsigned(offset)]);
+  }
+  /** Waits while the aligned 32-bit word is `expected`, until somebody notifies it or for so many nanoseconds. */
+  wait32(address: I32, offset: number, expected: I32Like, nanoseconds: I64Like): void {
+    this.emit([...address.code, ...i32(expected).code, ...i64(nanoseconds).code, 0xfe, 0x01, 2, ...unsigned(offset)]);
+    this.emit([0x1a]);
+  }
+  notify(address: I32, offset: number): void {
+    this.emit([...address.code, ...i32(1).code, 0xfe, 0x00, 2, ...unsigned(offset), 0x1a]);
+  }
+  /** No access moves over it. */
+  fence(): void {
+    this.emit([0xfe, 0x03, 0x00]);
   }
   memoryCopy(to: I32, from: I32, length: I32): void {
     this.emit([...to.code, ...from.code, ...length.code, 0xfc, 0x0a, 0, 0]);

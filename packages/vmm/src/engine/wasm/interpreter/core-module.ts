@@ -103,7 +103,7 @@ const FixedNames = ['resync', 'end', 'entry', 'shadow-end', 'translated'];
 export function buildCore(
   layout: VmLayout,
   inline: readonly InlineHandler[],
-  environment: Pick<CoreFunctions, 'rareIndex' | 'data'>,
+  environment: Pick<CoreFunctions, 'rareIndex' | 'data' | 'atomics'>,
   /** Address of u32 counters by handler number: a core for benchmarks that counts what it executes. */
   counters?: number,
 ): CoreModule {
@@ -116,7 +116,7 @@ export function buildCore(
     decode: module.importFunction('env', 'decode', ['i32', 'i32'], ['i32']),
     legacyEvent: module.importFunction('env', 'legacyEvent', ['i32', 'i32', 'i32'], ['i32']),
   };
-  const mmu = defineMmu(module, layout, imports);
+  const mmu = defineMmu(module, layout, imports, environment.atomics);
   const updateMode = defineUpdateMode(module);
   const segmented = defineSegmented(module, mmu.raise);
   const events = defineEvents(module, mmu, updateMode, imports.legacyEvent);

@@ -41,6 +41,14 @@ export interface MmuFunctions {
   readonly commit: FunctionRef;
   /** (cpu, kind: LoopExit, address, size, value) -> value: an access that a device answers, or its replay */
   readonly device: FunctionRef;
+  /**
+   * (cpu, linear, size, access) -> host address for an atomic access, whose write access was checked; 0 when a fault was
+   * recorded, for devices and for bytes on two pages
+   */
+  readonly exclusive: FunctionRef;
+  /** The lock of locked accesses that wasm has no atomics for. Nothing that may last is done under it. */
+  readonly takeSplitLock: FunctionRef;
+  readonly releaseSplitLock: FunctionRef;
 }
 
 export interface MmuImports {
@@ -48,7 +56,12 @@ export interface MmuImports {
   readonly codeWritten: FunctionRef;
 }
 
-export function defineMmu(module: ModuleBuilder, layout: VmLayout, imports: MmuImports): MmuFunctions {
+export function defineMmu(
+  module: ModuleBuilder,
+  layout: VmLayout,
+  imports: MmuImports,
+  atomics: boolean,
+): MmuFunctions {
   const mmu: MmuFunctions = {
     raise: module.declare('raise', ['i32', 'i32', 'i32'], []),
     walk: module.declare('walk', ['i32', 'i64', 'i32'], ['i64']),
@@ -60,10 +73,13 @@ export function defineMmu(module: ModuleBuilder, layout: VmLayout, imports: MmuI
     pointer: module.declare('pointer', ['i32', 'i64', 'i32', 'i32'], ['i32']),
     commit: module.declare('commit', ['i32', 'i64', 'i32'], []),
     device: module.declare('device', ['i32', 'i32', 'i64', 'i32', 'i64'], ['i64']),
+    exclusive: module.declare('exclusive', ['i32', 'i64', 'i32', 'i32'], ['i32']),
+    takeSplitLock: module.declare('takeSplitLock', [], []),
+    releaseSplitLock: module.declare('releaseSplitLock', [], []),
   };
   defineRaise(module, mmu);
   defineHostOf(module, mmu);
-  definePageWalk(module, mmu.walk, mmu.hostOf, mmu.raise);
+  definePageWalk(module, mmu.walk, mmu.hostOf, mmu.raise, atomics);
   defineResolve(module, mmu, layout, imports);
   defineRead(module, mmu);
   defineModify(module, mmu);
@@ -71,7 +87,38 @@ export function defineMmu(module: ModuleBuilder, layout: VmLayout, imports: MmuI
   definePointer(module, mmu);
   defineCommit(module, mmu);
   defineDevice(module, mmu);
+  defineExclusive(module, mmu);
+  defineSplitLock(module, mmu);
   return mmu;
+}
+
+function defineExclusive(module: ModuleBuilder, mmu: MmuFunctions): void {
+  module.define(mmu.exclusive, (f) => {
+    const [cpu, linear] = [f.param('i32', 0), f.param('i64', 1)];
+    const [size, access] = [f.param('i32', 2), f.param('i32', 3)];
+    f.store32(cpu, Cpu.SlowStatus, 0);
+    f.if(bytesInFirstPage(linear).ltU(size), () => f.return(i32(0)));
+    f.return(f.callValue('i32', mmu.resolve, cpu, linear, access, size));
+  });
+}
+
+/** How long a vCPU sleeps, in nanoseconds, before it looks at the split lock again. */
+const SplitLockWait = 1_000_000;
+
+function defineSplitLock(module: ModuleBuilder, mmu: MmuFunctions): void {
+  const block = i32(VmBlock);
+  module.define(mmu.takeSplitLock, (f) => {
+    f.loop((again) => {
+      f.if(f.exchange32(block, VmField.SplitLock, 1), () => {
+        f.wait32(block, VmField.SplitLock, 1, SplitLockWait);
+        f.br(again);
+      });
+    });
+  });
+  module.define(mmu.releaseSplitLock, (f) => {
+    f.atomicStore32(block, VmField.SplitLock, 0);
+    f.notify(block, VmField.SplitLock);
+  });
 }
 
 /** Vectors that push an error code (SDM Vol. 3A "Error Code"): 8, 10 to 14, 17. */

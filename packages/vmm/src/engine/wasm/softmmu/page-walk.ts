@@ -49,6 +49,9 @@ interface Walk {
   /** Bits of the linear address inside the page. */
   readonly pageMask: Local<I64>;
   readonly reserved: Local<I32>;
+  /** Other vCPUs may change an entry at the same time: then the walk starts again. */
+  readonly atomics: boolean;
+  again?: Label;
 }
 
 /** Emits `walk(cpu, linear, access) -> i64`: page address (4 KiB-aligned) | WalkResult, or -1 with the fault recorded. */
@@ -57,6 +60,7 @@ export function definePageWalk(
   walk: FunctionRef,
   hostOf: FunctionRef,
   raise: FunctionRef,
+  atomics: boolean,
 ): void {
   module.define(walk, (f) => {
     const cpu = f.param('i32', 0);
@@ -72,22 +76,26 @@ export function definePageWalk(
       nx: f.local('i64'),
       pageMask: f.local('i64'),
       reserved: f.local('i32'),
+      atomics,
     };
     const efer = f.let(cpu.load32(Cpu.Efer));
     const cr4 = f.let(cpu.load32(Cpu.Cr4));
     f.if(cpu.load32(Cpu.Cr0).and(Cr0Paging).eqz(), () => {
       f.return(w.linear.and(0xffff_f000n).or(BigInt(WalkResult.Writable)));
     });
-    f.set(w.allowed, i64(Pte.Write | Pte.User));
-    f.set(w.nx, i64(0));
-    f.set(w.reserved, i32(0));
-    f.block((faulted) => {
-      f.block((found) => {
-        f.if(efer.and(EferLma), () => longWalk(w, hostOf, raise, efer, found, faulted));
-        f.if(cr4.and(Cr4Pae), () => paeWalk(w, hostOf, efer, found, faulted));
-        legacyWalk(w, hostOf, cr4, found, faulted);
+    f.loop((again) => {
+      w.again = again;
+      f.set(w.allowed, i64(Pte.Write | Pte.User));
+      f.set(w.nx, i64(0));
+      f.set(w.reserved, i32(0));
+      f.block((faulted) => {
+        f.block((found) => {
+          f.if(efer.and(EferLma), () => longWalk(w, hostOf, raise, efer, found, faulted));
+          f.if(cr4.and(Cr4Pae), () => paeWalk(w, hostOf, efer, found, faulted));
+          legacyWalk(w, hostOf, cr4, found, faulted);
+        });
+        checkAndMark(w, efer, cr4, faulted);
       });
-      checkAndMark(w, efer, cr4, faulted);
     });
     pageFault(w, efer, cr4, raise);
     f.return(i64(-1));
@@ -197,9 +205,18 @@ function legacyWalk(w: Walk, hostOf: FunctionRef, cr4: I32, found: Label, faulte
 function markAccessed(w: Walk, bytes: 4 | 8): void {
   const { f } = w;
   f.if(w.entry.and(Pte.Accessed).eqz(), () => {
-    if (bytes === 8) f.store64(w.host, 0, w.entry.or(Pte.Accessed));
-    else f.store32(w.host, 0, w.entry.or(Pte.Accessed));
+    setEntry(w, f.let(w.entry.or(Pte.Accessed)), bytes);
   });
+}
+
+/** Writes the entry back with A or D set, unless another vCPU changed it meanwhile. */
+function setEntry(w: Walk, marked: Local<I64>, bytes: 4 | 8): void {
+  const { f } = w;
+  if (w.atomics) {
+    const expected = bytes === 8 ? w.entry : f.let(w.entry.zeroExtend(32));
+    f.brIf(w.again!, f.compareExchange(w.host, bytes === 8 ? 64 : 32, expected, marked).ne(expected), false);
+  } else if (bytes === 8) f.store64(w.host, 0, marked);
+  else f.store32(w.host, 0, marked);
 }
 
 /** At a leaf: permissions (SDM Vol. 3A "Determination of Access Rights"), A and D bits; returns the result. */
@@ -218,12 +235,13 @@ function checkAndMark(w: Walk, efer: I32, cr4: I32, faulted: Label): void {
   });
   const marks = f.let(access.and(Access.Write).select(i64(Pte.Accessed | Pte.Dirty), i64(Pte.Accessed)));
   f.if(w.entry.and(marks).ne(marks), () => {
-    f.set(w.entry, w.entry.or(marks));
+    const marked = f.let(w.entry.or(marks));
     f.if(
       efer.and(EferLma).or(cr4.and(Cr4Pae)),
-      () => f.store64(w.host, 0, w.entry),
-      () => f.store32(w.host, 0, w.entry),
+      () => setEntry(w, marked, 8),
+      () => setEntry(w, marked, 4),
     );
+    f.set(w.entry, marked);
   });
   const writable = mayWrite.and(w.entry.and(Pte.Dirty).eqz().eqz());
   const global = w.entry.and(Pte.Global).eqz().eqz().and(cr4.shrU(7));

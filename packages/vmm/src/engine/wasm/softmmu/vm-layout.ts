@@ -17,6 +17,8 @@ export const VmField = {
   Attention: 0x40,
   /** i32: StaleRequest; futex word for those who wait. */
   StalePending: 0x48,
+  /** i32: 1 while a vCPU makes a locked access that wasm has no atomics for; futex word. */
+  SplitLock: 0x50,
   /** 64 slots of 32 bytes (SlotField). */
   Slots: 0x100,
   /** Constant data of instruction semantics: of the interpreter's, then of translated code's. */

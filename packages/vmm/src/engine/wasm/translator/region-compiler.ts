@@ -20,6 +20,8 @@ export interface CompilerSetup {
   /** Addresses between which constant data may be placed. */
   readonly data: { readonly start: number; readonly end: number };
   readonly features: readonly CpuFeature[];
+  /** vCPUs run at the same time. */
+  readonly atomics: boolean;
   /** Ask for the optimizing tier at once. */
   readonly optimized: boolean;
 }
@@ -91,6 +93,7 @@ export class RegionPipeline {
     this.#maker = new RegionModuleMaker({
       wasmPages: setup.wasmPages,
       optimized: setup.optimized,
+      atomics: setup.atomics,
       rareIndex: (name) => setup.rareNames.indexOf(name),
       data: (name, bytes) => data.place(name, bytes),
       semantic: (mnemonic) => semantics.get(mnemonic),

@@ -26,7 +26,7 @@ export interface RegionModule {
   readonly entries: readonly (readonly RegionEntry[])[];
 }
 
-export interface RegionModuleOptions extends Pick<CoreFunctions, 'rareIndex' | 'data'> {
+export interface RegionModuleOptions extends Pick<CoreFunctions, 'rareIndex' | 'data' | 'atomics'> {
   /** Wasm pages of the VM's memory. */
   readonly wasmPages: number;
   /** Ask for the optimizing tier at once. */

@@ -61,10 +61,9 @@ const cmov: Semantic = (s) => {
 const setcc: Semantic = (s) => s.op0.write(s.flags.condition(s.form.condition).toI64u());
 
 const xchg: Semantic = (s) => {
-  const a = s.op0.readModify();
   const b = s.op1.read();
-  s.op0.write(b);
-  s.op1.write(a);
+  const { before } = s.op0.update(() => b);
+  s.op1.write(before);
 };
 
 /** Reverses the bytes of the low `width` bits. */

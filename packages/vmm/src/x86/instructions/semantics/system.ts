@@ -395,7 +395,7 @@ export const systemSemantics: Readonly<Record<string, Semantic>> = {
   PREFETCHT2: nothing,
   PREFETCHW: nothing,
   LFENCE: nothing,
-  MFENCE: nothing,
+  MFENCE: (s) => s.fence(),
   SFENCE: nothing,
   CLFLUSH: (s) => void s.op0.read(8),
   CLFLUSHOPT: (s) => void s.op0.read(8),
