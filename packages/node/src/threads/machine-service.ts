@@ -34,7 +34,7 @@ export class MachineService {
     this.#post = post;
     this.#control = new ControlBlock(data.control);
     this.#input = new ByteRing(data.consoleInput);
-    const clock = hostClock();
+    const clock = hostClock(data.clockStart);
     this.#output = new ConsoleOutput(new ByteRing(data.consoleOutput), clock, {
       announce: () => this.#control.announceOutput() && post({ kind: 'output' }),
       abandoned: () => this.#control.isAsked(Request.Stop),

@@ -11,6 +11,7 @@ import type { EndReason } from '@lodger/vmm/machine/end-reason.js';
 import { ControlBlock, Request } from './control-block.ts';
 import type { EngineStatistics, EngineThreads, SharedVm } from './engine-choice.ts';
 import { startEngineWorker } from './engine-worker.ts';
+import { clockStart } from './host-clock.ts';
 import { IoThread } from './io-thread.ts';
 import type { TranslatorThread } from './engines/translation.ts';
 import type { IoWorkerPlan } from './io-links.ts';
@@ -38,7 +39,7 @@ export interface MachineEvents {
 }
 
 /** What a machine starts with, but for what is made here. */
-type MachineData = Omit<MachineWorkerData, 'othersEnded' | 'translator'>;
+type MachineData = Omit<MachineWorkerData, 'othersEnded' | 'translator' | 'clockStart'>;
 
 export class MachineThreads {
   /** Resolves, never rejects, when the machine has ended and its threads are gone. */
@@ -53,6 +54,7 @@ export class MachineThreads {
   readonly #othersEnded = new Int32Array(new SharedArrayBuffer(4));
   #vcpus: VcpuThread[] = [];
   #io: IoThread[] = [];
+  readonly #clockStart = clockStart();
   readonly #translator: TranslatorThread | undefined;
   #shared: SharedVm | undefined;
   #othersEnd: Promise<void> | undefined;
@@ -65,11 +67,11 @@ export class MachineThreads {
     this.#control = new ControlBlock(data.control);
     this.#events = events;
     this.#name = machineThreadName(data.cpus - data.mailboxes.length);
-    this.#translator = engine.startTranslator?.();
-    const translator = this.#translator?.link;
+    this.#translator = engine.startTranslator?.(1 + data.mailboxes.length);
+    const translator = this.#translator?.links[0];
     this.#worker = startEngineWorker(engine, new URL('./machine-worker.js', import.meta.url), {
       name: this.#name,
-      workerData: { ...data, othersEnded: this.#othersEnded, translator } satisfies MachineWorkerData,
+      workerData: { ...data, othersEnded: this.#othersEnded, translator, clockStart: this.#clockStart } satisfies MachineWorkerData,
       transferList: [...buffersOf(data.boot), ...(translator ? [translator.port] : [])],
     });
     this.ended = this.#untilEnd();
@@ -165,7 +167,18 @@ export class MachineThreads {
     const onDeath = (reason: EndReason) => this.#threadDied(reason);
     const engine = this.#engine;
     this.#vcpus = this.#data.mailboxes.map(
-      (mailbox, index) => new VcpuThread(engine, { shared, id: index + 1, mailbox }, onDeath),
+      (mailbox, index) =>
+        new VcpuThread(
+          engine,
+          {
+            shared,
+            id: index + 1,
+            mailbox,
+            clockStart: this.#clockStart,
+            translator: this.#translator?.links[index + 1],
+          },
+          onDeath,
+        ),
     );
     for (const plan of io) this.#startIo(plan);
     // Requests from before the machine could be reached.

@@ -4,6 +4,7 @@ import type { EngineStatistics, Irqchip, MemoryBacking, SharedVm, ThreadVmConfig
 import type { MachineDescription } from '../vm/saved-machine.ts';
 import type { EngineName } from './engine-name.ts';
 import type { TranslatorLink } from './engines/translation.ts';
+import type { ClockStart } from './host-clock.ts';
 import type { IoWorkerPlan } from './io-links.ts';
 
 /** Kernel and initrd. The worker reads files straight into guest memory; arrays have buffers of their own, which move to it. */
@@ -28,6 +29,7 @@ export interface MachineWorkerData {
   readonly irqchip: Irqchip | undefined;
   readonly processors: Processors;
   readonly cpus: number;
+  readonly clockStart: ClockStart;
   /** Of the vCPUs with threads of their own: 1, 2, … or none. */
   readonly mailboxes: readonly SharedArrayBuffer[];
   /** The defaults, then what the user appended. */
@@ -83,6 +85,8 @@ export interface VcpuWorkerData {
   readonly shared: SharedVm;
   readonly id: number;
   readonly mailbox: SharedArrayBuffer;
+  readonly clockStart: ClockStart;
+  readonly translator: TranslatorLink | undefined;
 }
 
 /** The last message of such a worker: it ended because it was told to. */

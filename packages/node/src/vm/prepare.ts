@@ -32,7 +32,7 @@ export type FixedWorkerData = Omit<
   | 'boot'
   | 'restore'
   | 'mailboxes'
-  | 'control'
+  | 'control' | 'clockStart'
   | 'consoleOutput'
   | 'consoleInput'
   | 'disks'

@@ -82,6 +82,8 @@ export interface Vcpu {
   run(deadline?: number): VcpuExit;
   /** Makes a concurrent or the next `run()` return `interrupted` soon. Legal from any thread that holds the VM. */
   kick(): void;
+  /** The vCPU stands still until its next `run()`: the machine's thread may ask for its state. On the vCPU's own thread. */
+  standStill?(): void;
   /** What the thread that ran the vCPU holds for it is given back: it does not run it again. */
   leaveThread?(): void;
   /** True when `run()` would make progress: not halted without a pending interrupt, not waiting for SIPI. */

@@ -149,10 +149,12 @@ export class RunLoop {
   }
 
   #sleep(): void {
-    const { vcpus, clock, host } = this.#config;
-    host.idle();
+    const { vcpus, clock, host, remotes = [] } = this.#config;
+    const alone = remotes.length === 0;
+    if (alone || this.#remotesHalted()) host.idle();
     if (vcpus.some((vcpu) => vcpu.runnable)) return;
-    const nanoseconds = Math.min(this.#timerDeadline, host.idleDeadline()) - clock.now();
+    const idleCheck = alone ? host.idleDeadline() : Math.max(host.idleDeadline(), this.#nextIdleCheck);
+    const nanoseconds = Math.min(this.#timerDeadline, idleCheck) - clock.now();
     if (nanoseconds > 0) host.sleep(nanoseconds / NanosecondsPerMillisecond);
   }
 
@@ -205,14 +207,19 @@ export class RunLoop {
 
   /** The counterpart of what {@link #sleep} does, for vCPUs that halt in `run()`. */
   #checkIdle(): void {
+    if (this.#remotesHalted()) this.#config.host.idle();
+  }
+
+  /** When it is time to look: true when no vCPU can run. Remote ones are asked, and their answers wait for the next look. */
+  #remotesHalted(): boolean {
     const { vcpus, clock, host } = this.#config;
     const now = clock.now();
-    if (now < host.idleDeadline() || now < this.#nextIdleCheck) return;
+    if (now < host.idleDeadline() || now < this.#nextIdleCheck) return false;
     this.#nextIdleCheck = now + IdleCheckInterval;
     const remotes = vcpus.some((vcpu) => vcpu.runnable) ? 'busy' : this.remotes.idleState();
-    if (remotes === 'unknown') return;
+    if (remotes === 'unknown') return false;
     this.remotes.forgetIdleState();
-    if (remotes === 'halted') host.idle();
+    return remotes === 'halted';
   }
 
   /** Deals with an exit. False ends the vCPU's turn. */

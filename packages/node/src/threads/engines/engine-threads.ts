@@ -68,8 +68,8 @@ export interface ThreadVm {
 
 export type CreateVm = (config: ThreadVmConfig) => ThreadVm;
 
-/** A vCPU for the thread that is to run it. */
-export type AttachVcpu = (shared: SharedVm, id: number, clock: Clock) => Vcpu;
+/** A vCPU for the thread that is to run it. `translator`: of engines that translate on a thread of their own. */
+export type AttachVcpu = (shared: SharedVm, id: number, clock: Clock, translator?: TranslatorLink) => Vcpu;
 
 /** What threads do with events of the engine (EventWiring is the machine thread's part). */
 export interface EngineEvents {
@@ -104,8 +104,8 @@ export interface EngineThreads {
   /** What a thread that uses the engine leaves behind in the process. */
   readonly leftovers?: EngineLeftovers;
   limits(): EngineLimits;
-  /** Starts the thread that compiles translated code, where the engine has one. */
-  startTranslator?(): TranslatorThread | undefined;
+  /** Starts the thread that compiles translated code for so many others, where the engine has one. */
+  startTranslator?(users: number): TranslatorThread | undefined;
   /** What the machine's thread makes its VM with. Other threads do without, and start sooner. */
   loadVms(): Promise<CreateVm>;
   /** What the threads of vCPUs need. */

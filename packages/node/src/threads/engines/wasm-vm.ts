@@ -4,6 +4,7 @@ import { HostError } from '@lodger/vmm/errors/host-error.js';
 import { compileOptimized } from './compile-optimized.ts';
 import type { ThreadVm, ThreadVmConfig } from './engine-threads.ts';
 import { compileThere } from './translation.ts';
+import { wasmThreads } from './wasm.ts';
 
 export function createVm({ backing, irqchip, tuning = {}, translator, ...config }: ThreadVmConfig): ThreadVm {
   const option = backing?.prefault ? 'prefault' : backing?.hugePages ? 'hugePages' : irqchip && 'irqchip';
@@ -16,6 +17,7 @@ export function createVm({ backing, irqchip, tuning = {}, translator, ...config 
   }
   const vm = new WasmEngine({
     compileCore: compileOptimized,
+    vcpuThreads: wasmThreads.vcpuThreads,
     ...(translator && { translator: { createCompiler: compileThere(translator) } }),
   }).createVm(config);
   return {

@@ -1,5 +1,5 @@
 /** The CPU model of the engine's vCPUs: CPUID, the MSRs beside the state block, the paravirtual interface. */
-import type { IrqChip } from '../../interrupts/irqchip.ts';
+import type { VcpuInterrupts } from '../../interrupts/vcpu-interrupts.ts';
 import type { GuestMemory } from '../../memory/guest-memory.ts';
 import type { Clock } from '../../time/clock.ts';
 import type { TscRate } from '../../time/tsc-rate.ts';
@@ -27,7 +27,9 @@ export interface CpuModelConfig {
   readonly clock: Clock;
   readonly tsc: TscRate;
   readonly memory: GuestMemory;
-  readonly irqchip: IrqChip;
+  readonly interrupts: VcpuInterrupts;
+  /** The vCPUs that take turns in this thread. */
+  readonly sharing: number;
   /** What RDTSC adds to the ticks in the clock's nanoseconds. */
   tscOffset(vcpu: number): bigint;
 }
@@ -70,7 +72,7 @@ export class CpuModel {
     this.#model = portableModel(this.choice);
     this.decoderFeatures = decoderFeatures(this.#model);
     this.paravirtual = new Paravirtual(config);
-    this.#accounting = new RunAccounting(this.paravirtual.stealTime, config.clock, config.vcpus);
+    this.#accounting = new RunAccounting(this.paravirtual.stealTime, config.clock, config.sharing);
   }
 
   /** State components that XCR0 may turn on. */
@@ -85,7 +87,7 @@ export class CpuModel {
       apicId: id,
       vcpus: this.#config.vcpus,
       osxsave: (cpu.u32(Cpu.Cr4) & Cr4OsXSave) !== 0,
-      apicEnabled: (this.#config.irqchip.apic(id).apicBase & ApicEnabled) !== 0n,
+      apicEnabled: (this.#config.interrupts.apic(id).apicBase & ApicEnabled) !== 0n,
       xcr0: cpu.u64(Cpu.Xcr0),
     });
   }

@@ -95,7 +95,7 @@ test('every instruction form that the decoder knows compiles, or has no semantic
     const form = formOf(decoded, true);
     if (known.has(form.key)) return;
     known.add(form.key);
-    if (vm.handlers.handlerOf(form) === undefined) missing.add(form.form.mnemonic);
+    if (vm.thread.handlers.handlerOf(form) === undefined) missing.add(form.form.mnemonic);
   };
   for (const codeSize of [16, 64] as const) {
     for (const prefix of prefixes) {

@@ -1,7 +1,7 @@
 /** A vCPU of the wasm engine: runs the interpreter, takes events, turns loop exits into VcpuExits. */
 import type { AccessSize } from '../../bus/bus-device.ts';
 import type { VcpuEvent } from '../../interrupts/interrupt-message.ts';
-import type { IrqChip } from '../../interrupts/irqchip.ts';
+import type { VcpuInterrupts } from '../../interrupts/vcpu-interrupts.ts';
 import { HostError } from '../../errors/host-error.ts';
 import { gpa } from '../../memory/address.ts';
 import type { TscRate } from '../../time/tsc-rate.ts';
@@ -36,7 +36,7 @@ const Dr6SingleStep = 1n << 14n;
 
 /** What the vCPU needs of its VM. */
 export interface VcpuHost {
-  readonly irqchip: IrqChip;
+  readonly interrupts: VcpuInterrupts;
   readonly core: CoreExports;
   readonly tsc: TscRate;
   readonly paravirtual: Paravirtual;
@@ -52,7 +52,10 @@ export interface VcpuHost {
   tscChanged(): void;
   /** True when a thread wants the vCPU thread's attention. */
   attentionWanted(): boolean;
-  /** Drops code that other threads wrote to. */
+  /** Around everything that touches guest memory. */
+  enterGuest(): void;
+  leaveGuest(): void;
+  /** Between two instructions: drops code that other threads wrote to. */
   dropStale(): void;
   flushTranslations(cpu: number): void;
   /** Takes translated code that has been compiled meanwhile. */
@@ -99,6 +102,7 @@ export class WasmVcpu implements Vcpu {
   }
 
   get runnable(): boolean {
+    this.#host.interrupts.receive();
     if (this.#initPending || this.#sipiVector >= 0) return true;
     if (this.#mpState === 'runnable') return true;
     return this.#mpState === 'halted' && (this.#nmiTakeable || this.#interruptTakeable);
@@ -121,12 +125,15 @@ export class WasmVcpu implements Vcpu {
   }
 
   run(): VcpuExit {
+    this.#host.interrupts.receive();
     this.#finishPending();
     this.#startUp();
     if (this.#mpState === 'uninitialized' || this.#mpState === 'init-received') return this.#exits.halt;
     this.#host.beforeRun(this.id);
     this.#quota = this.#slice;
+    this.#host.enterGuest();
     const exit = this.#runUntilExit();
+    this.#host.leaveGuest();
     this.#host.afterRun(this.id, this.#mpState === 'runnable');
     return exit;
   }
@@ -137,10 +144,13 @@ export class WasmVcpu implements Vcpu {
       this.#host.dropStale();
       // An instruction whose device accesses were answered in part is completed first
       if (!this.#replaying) {
+        this.#host.interrupts.receive();
+        this.#startUp();
         if (this.#kicked || this.#quota <= 0) {
           this.#kicked = false;
           return this.#exits.interrupted;
         }
+        if (this.#mpState === 'init-received') return this.#exits.halt;
         if (!this.#takeEvents()) return this.#exits.shutdown;
         if (this.#mpState === 'halted') return this.#exits.halt;
       }
@@ -220,8 +230,8 @@ export class WasmVcpu implements Vcpu {
   }
 
   get #parts(): VcpuParts {
-    const { irqchip, tsc, paravirtual, xstateSupported, now } = this.#host;
-    const apic = irqchip.apic(this.id);
+    const { interrupts, tsc, paravirtual, xstateSupported, now } = this.#host;
+    const apic = interrupts.apic(this.id);
     const firstTscOffset = this.id === 0 ? undefined : this.#host.firstTscOffset();
     const { id, cpu } = this;
     return { id, cpu, apic, tsc, paravirtual, foreign: this.#foreign, xstateSupported, firstTscOffset, now };
@@ -239,7 +249,7 @@ export class WasmVcpu implements Vcpu {
     return this.#nmiPending && this.cpu.u32(Cpu.NmiMasked) === 0;
   }
   get #interruptTakeable(): boolean {
-    return (this.cpu.u32(Cpu.Rflags) & Rflag.Interrupt) !== 0 && this.#host.irqchip.pendingInterrupt(this.id);
+    return (this.cpu.u32(Cpu.Rflags) & Rflag.Interrupt) !== 0 && this.#host.interrupts.pendingInterrupt(this.id);
   }
 
   /** INIT and SIPI (SDM Vol. 3A "Processor State After Reset", "MP Initialization Protocol Algorithm"). */
@@ -272,7 +282,7 @@ export class WasmVcpu implements Vcpu {
 
   /** Delivers what is pending and deliverable. False on a triple fault. */
   #takeEvents(): boolean {
-    const { irqchip, core } = this.#host;
+    const { interrupts, core } = this.#host;
     const { cpu } = this;
     if (this.#injected) {
       const events = this.#injected;
@@ -285,14 +295,14 @@ export class WasmVcpu implements Vcpu {
       this.#mpState = 'runnable';
       if (core.interrupt(cpu.at, NmiVector, EventKind.External) !== 0) return false;
     }
-    let waits = irqchip.pendingInterrupt(this.id);
+    let waits = interrupts.pendingInterrupt(this.id);
     if (waits && this.#interruptible) {
-      const vector = irqchip.acknowledge(this.id);
+      const vector = interrupts.acknowledge(this.id);
       if (vector >= 0) {
         this.#mpState = 'runnable';
         if (core.interrupt(cpu.at, vector, EventKind.External) !== 0) return false;
       }
-      waits = irqchip.pendingInterrupt(this.id);
+      waits = interrupts.pendingInterrupt(this.id);
     }
     cpu.setU32(Cpu.InterruptWindow, (waits ? 1 : 0) | (this.#nmiPending ? 2 : 0));
     return true;
@@ -433,7 +443,7 @@ export class WasmVcpu implements Vcpu {
     const port = cpu.u32(Cpu.ExitAddress);
     const size = cpu.u32(Cpu.ExitSize) as 1 | 2 | 4;
     this.#pending = 'pio-read';
-    const own = this.#host.irqchip.readPort(port, size);
+    const own = this.#host.interrupts.readPort(port, size);
     const exit = Object.assign(this.#exits.pioRead, { port, size, value: own ?? 0 });
     if (own === undefined) return exit;
     this.#finishPending(exit.value);
@@ -446,7 +456,7 @@ export class WasmVcpu implements Vcpu {
     const size = cpu.u32(Cpu.ExitSize) as 1 | 2 | 4;
     const value = cpu.u32(Cpu.ExitValue);
     if (this.#stringPort) this.#pending = 'string-write';
-    if (!this.#host.irqchip.writePort(port, size, value)) {
+    if (!this.#host.interrupts.writePort(port, size, value)) {
       return Object.assign(this.#exits.pioWrite, { port, size, value });
     }
     this.#finishPending();
@@ -458,7 +468,7 @@ export class WasmVcpu implements Vcpu {
     const address = Number(cpu.u64(Cpu.ExitAddress));
     const size = cpu.u32(Cpu.ExitSize) as AccessSize;
     this.#pending = 'mmio-read';
-    const own = size === 8 ? undefined : this.#host.irqchip.readMmio(this.id, address, size);
+    const own = size === 8 ? undefined : this.#host.interrupts.readMmio(this.id, address, size);
     const exit = Object.assign(this.#exits.mmioRead, { address: gpa(address), size, value: BigInt(own ?? 0) });
     if (own === undefined) return exit;
     this.#finishPending();
@@ -471,7 +481,7 @@ export class WasmVcpu implements Vcpu {
     const size = cpu.u32(Cpu.ExitSize) as AccessSize;
     const value = BigInt.asUintN(size * 8, cpu.u64(Cpu.ExitValue));
     this.#pending = 'mmio-write';
-    if (size === 8 || !this.#host.irqchip.writeMmio(this.id, address, size, Number(value))) {
+    if (size === 8 || !this.#host.interrupts.writeMmio(this.id, address, size, Number(value))) {
       return Object.assign(this.#exits.mmioWrite, { address: gpa(address), size, value });
     }
     this.#finishPending();

@@ -19,6 +19,7 @@ const MmuSignatures: { readonly [K in keyof MmuFunctions]: Pick<FunctionRef, 'pa
   exclusive: { params: ['i32', 'i64', 'i32', 'i32'], results: ['i32'] },
   takeSplitLock: { params: [], results: [] },
   releaseSplitLock: { params: [], results: [] },
+  afterWrite: { params: ['i32'], results: [] },
 };
 
 /** Helper functions by name: declared and defined at first use. */

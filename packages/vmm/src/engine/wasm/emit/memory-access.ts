@@ -207,6 +207,7 @@ export function emitLockedUpdate(
         const expected = f.let(before.zeroExtend(width));
         const seen = f.compareExchange(host, width, expected, after);
         f.brIf(again, seen.ne(expected), false);
+        f.unlikely(cpu.load32(Cpu.WrittenHost), () => f.call(mmu.afterWrite, cpu));
       }),
     () => {
       f.call(mmu.takeSplitLock);

@@ -73,6 +73,8 @@ export interface CoreExports {
 export interface CoreImports {
   /** Drops decoded and translated code on written lines. Answers 1 when translated code that may be running was dropped. */
   codeWritten(cpu: number, host: number, size: number): number;
+  /** Other threads drop their code on lines that have been written. */
+  codeWrittenElsewhere(cpu: number, host: number, size: number): void;
   rare(cpu: number, record: number, index: number): number;
   /** Decodes the block at Cpu.Rip whose first byte is at `host`; 0 with a fault recorded. Cpu.SlowPhysical is its physical address. */
   decode(cpu: number, host: number): number;
@@ -81,7 +83,6 @@ export interface CoreImports {
 
 export interface CoreModule {
   readonly bytes: Uint8Array<ArrayBuffer>;
-  readonly inlineCount: number;
 }
 
 /** Inline handlers with fixed numbers, before those of instruction forms. */
@@ -100,6 +101,9 @@ export const FixedHandler = {
 
 const FixedNames = ['resync', 'end', 'entry', 'shadow-end', 'translated'];
 
+/** Handler numbers of the loop's own handlers are below this. */
+export const inlineCount = (inline: readonly InlineHandler[]): number => FixedNames.length + inline.length;
+
 export function buildCore(
   layout: VmLayout,
   inline: readonly InlineHandler[],
@@ -112,6 +116,7 @@ export function buildCore(
   module.importTable('env', 'handlers', 1);
   const imports = {
     codeWritten: module.importFunction('env', 'codeWritten', ['i32', 'i32', 'i32'], ['i32']),
+    codeWrittenElsewhere: module.importFunction('env', 'codeWrittenElsewhere', ['i32', 'i32', 'i32'], []),
     rare: module.importFunction('env', 'rare', ['i32', 'i32', 'i32'], ['i32']),
     decode: module.importFunction('env', 'decode', ['i32', 'i32'], ['i32']),
     legacyEvent: module.importFunction('env', 'legacyEvent', ['i32', 'i32', 'i32'], ['i32']),
@@ -133,7 +138,7 @@ export function buildCore(
   defineRun(module, run, { lookup, events, core, inline, counters });
   const exported = { run, updateMode, segmented, ...events, ...mmu };
   for (const [name, ref] of Object.entries(exported)) module.export(name, ref);
-  return { bytes: module.finish(), inlineCount: FixedNames.length + inline.length };
+  return { bytes: module.finish() };
 }
 
 /** Bucket of a physical address and key in the block hash: byte offset of its head. */

@@ -141,6 +141,14 @@ export const Cpu = {
   /** u32: 1 while the instruction that is stepped still ends in a single-step trap: events and SYSCALL take it back. */
   PendingDebug: 0x734,
 
+  /** u32: where this vCPU's thread has its marks of code lines. Kept where vCPUs have threads of their own. */
+  CodeLines: 0x740,
+  /** u32: address and size of a write to a page with code, which other vCPUs have to hear of when it is done; 0: none. */
+  WrittenHost: 0x744,
+  WrittenSize: 0x748,
+  /** u32: PAUSE instructions in a row of slices (wasm-vcpu.ts). */
+  Pauses: 0x74c,
+
   /** u32: HandlerResult that a slow memory path wants, 0 when it succeeded. */
   SlowStatus: 0x860,
   /** u32: RAM page index (from the start of RAM) of the last resolve. */

@@ -36,6 +36,8 @@ export interface TranslatorParts {
   readonly compiler: RegionCompiler;
   /** Samples of a block before it is translated; 0 translates every block when it is first met. */
   readonly threshold: number;
+  /** The vCPUs of the thread. */
+  readonly vcpus: readonly number[];
 }
 
 /** Most regions: then all are dropped. V8 ends the process somewhere above 50,000 modules (JIT-LIMITS.md). */
@@ -168,7 +170,7 @@ export class Translator {
 
   /** The interpreter dropped all of its blocks, and the marks of what is code with them. */
   onFlush(): void {
-    for (const region of this.#regions) this.#mark(region);
+    for (const { pieces } of this.#regions) this.#mark(pieces);
   }
 
   dropAll(): void {
@@ -266,6 +268,8 @@ export class Translator {
     // All code was dropped meanwhile
     if (!pending) return;
     this.#pending.delete(id);
+    // Where other vCPUs may be writing: writes after the look at the bytes are seen
+    if (this.#parts.layout.threads.length > 1) this.#mark(pieces);
     if (!pieces.every((piece) => this.#isUnchanged(piece))) return void this.#settled.delete(pending.place);
     if (this.#regions.size >= MaxRegions) this.#evict();
     const { key, physical } = pending;
@@ -288,13 +292,13 @@ export class Translator {
       if (ofPage) ofPage.add(region);
       else this.#byPage.set(page, new Set([region]));
     }
-    this.#mark(region);
+    this.#mark(pieces);
     for (const entry of region.entries) {
       const place = placeOf(entry.physical, key);
       if (this.#entries.has(place) && place !== pending.place) continue;
       this.#entries.set(place, { region, number: entry.number });
       this.#settled.add(place);
-      this.#parts.layout.cpuBlocks.forEach((_, vcpu) => {
+      this.#parts.vcpus.forEach((vcpu) => {
         const block = this.#parts.caches.findBlock(vcpu, entry.physical, key);
         if (block !== 0) this.#patch(block, region, entry.number);
       });
@@ -311,7 +315,7 @@ export class Translator {
     return (host - this.#parts.layout.ram) >>> 12;
   }
 
-  #mark({ pieces }: InstalledRegion): void {
+  #mark(pieces: readonly CodePiece[]): void {
     for (const { host, bytes } of pieces) {
       const start = (host - this.#parts.layout.ram) % PageSize;
       this.#parts.lowering.markLines(this.#pageOfHost(host), start, start + bytes.length);
