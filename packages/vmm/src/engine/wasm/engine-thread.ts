@@ -43,6 +43,8 @@ export interface TranslatorOptions {
 /** A slice is some 30 µs of interpreting: this is about the time that compiling a region takes. */
 const DefaultThreshold = 24;
 const CounterBytes = 0x3000;
+/** Milliseconds that a vCPU that spins sleeps, unless somebody wants its attention. */
+const SpinSleep = 0.05;
 const PageSize = 4096;
 /** What a guest's slice is charged for decoding a block, and for dropping a page's blocks, in instructions. */
 const DecodeCost = 200;
@@ -248,6 +250,7 @@ export class EngineThread {
         caches.passPoint();
         caches.dropStale();
       },
+      letOthersRun: () => void Atomics.wait(this.#attention, 0, 0, SpinSleep),
       flushTranslations: (cpu) => caches.flushTlb(cpu, true),
       beforeRun: (vcpu) => model.beforeRun(vcpu),
       beforeSlice: () => this.#translator?.poll(),

@@ -62,6 +62,8 @@ export interface VcpuHost {
   beforeSlice(): void;
   /** A slice ended before a block. Answers whether it is translated. */
   sample(vcpu: number, block: number): boolean;
+  /** The guest spins: whatever it waits for may need the host's processor. */
+  letOthersRun(): void;
   /** Writes steal time and the like before the guest goes on. */
   beforeRun(id: number): void;
   /** `wantsMore`: the vCPU is runnable, so that time until its next run is stolen from it. */
@@ -134,6 +136,10 @@ export class WasmVcpu implements Vcpu {
     this.#host.enterGuest();
     const exit = this.#runUntilExit();
     this.#host.leaveGuest();
+    if (this.#spins) {
+      this.#spins = false;
+      this.#host.letOthersRun();
+    }
     this.#host.afterRun(this.id, this.#mpState === 'runnable');
     return exit;
   }
@@ -404,6 +410,7 @@ export class WasmVcpu implements Vcpu {
   }
 
   #tripleFault = false;
+  #spins = false;
 
   /** Answers what belongs to the interrupt controllers; otherwise the exit to return, or undefined to go on. */
   #handle(exit: LoopExit): VcpuExit | undefined {
@@ -415,6 +422,10 @@ export class WasmVcpu implements Vcpu {
     switch (exit) {
       case LoopExit.Budget:
       case LoopExit.InterruptWindow:
+        return undefined;
+      case LoopExit.Spin:
+        this.#spins = true;
+        this.#quota = 0;
         return undefined;
       case LoopExit.PioRead:
         return this.#pioRead();

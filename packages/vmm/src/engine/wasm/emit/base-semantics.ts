@@ -21,7 +21,15 @@ import type {
   VectorPart,
   Width,
 } from '../../../x86/instructions/semantics/context.ts';
-import { Cpu, HandlerResult, LoopExit, SegmentField, SegmentIndex, segmentOffset } from '../interpreter/cpu-layout.ts';
+import {
+  Cpu,
+  HandlerResult,
+  LoopExit,
+  PauseLimit,
+  SegmentField,
+  SegmentIndex,
+  segmentOffset,
+} from '../interpreter/cpu-layout.ts';
 import type { MmuFunctions } from '../softmmu/mmu.ts';
 import {
   emitBulkPointer,
@@ -197,6 +205,16 @@ export abstract class BaseSemantics implements Semantics, OperandContext {
     if (this.locked) this.f.call(mmu.takeSplitLock);
     body();
     if (this.locked) this.f.call(mmu.releaseSplitLock);
+  }
+  spins(): void {
+    if (!this.core.atomics) return;
+    const pauses = this.f.let(this.state32(Cpu.Pauses).add(1));
+    this.setState32(Cpu.Pauses, pauses);
+    this.f.unlikely(pauses.geU(PauseLimit), () => {
+      this.setState32(Cpu.Pauses, 0);
+      this.setState32(Cpu.ExitKind, LoopExit.Spin);
+      this.leave(i32(HandlerResult.ExitAfter));
+    });
   }
   fence(): void {
     if (this.core.atomics) this.f.fence();

@@ -146,7 +146,7 @@ export const Cpu = {
   /** u32: address and size of a write to a page with code, which other vCPUs have to hear of when it is done; 0: none. */
   WrittenHost: 0x744,
   WrittenSize: 0x748,
-  /** u32: PAUSE instructions in a row of slices (wasm-vcpu.ts). */
+  /** u32: PAUSE instructions since the last LoopExit.Spin. Where vCPUs have threads of their own. */
   Pauses: 0x74c,
 
   /** u32: HandlerResult that a slow memory path wants, 0 when it succeeded. */
@@ -186,6 +186,9 @@ export const Cpu = {
   /** 4 KiB: bounce buffer of wide writes. */
   ScratchWrite: 0x1a00,
 } as const;
+
+/** PAUSE instructions before the vCPU's thread lets others run: some tens of microseconds of spinning. */
+export const PauseLimit = 2000;
 
 /** What Cpu.Shadow holds back: interrupts, and debug traps too. */
 export const InterruptShadow = { Sti: 1, MovSs: 2 } as const;
@@ -294,5 +297,7 @@ export const LoopExit = {
   Hypercall: 8,
   Debug: 9,
   Failure: 10,
+  /** The guest has spun for a while: PauseLimit. */
+  Spin: 11,
 } as const;
 export type LoopExit = (typeof LoopExit)[keyof typeof LoopExit];

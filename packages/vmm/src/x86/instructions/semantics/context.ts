@@ -250,6 +250,8 @@ export interface Semantics {
   ): { before: Local<I64>; after: Local<I64> };
   /** Emits `body`, with LOCK under the lock that all accesses take which wasm has no atomics for. It must not leave. */
   withSplitLock(body: () => void): void;
+  /** Where vCPUs run at the same time: the guest waits for another one. May leave behind the instruction. */
+  spins(): void;
   /** Where vCPUs run at the same time: accesses before it are done before those after it. */
   fence(): void;
   /**

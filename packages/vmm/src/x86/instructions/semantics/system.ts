@@ -385,7 +385,7 @@ export const systemSemantics: Readonly<Record<string, Semantic>> = {
   RDSEED: random,
   RDPID: (s) => s.op0.write(s.state64(Cpu.TscAux)),
   NOP: nothing,
-  PAUSE: nothing,
+  PAUSE: (s) => s.spins(),
   ENDBR64: nothing,
   ENDBR32: nothing,
   PREFETCH: nothing,
