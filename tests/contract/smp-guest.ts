@@ -107,7 +107,10 @@ export class SmpGuest extends EngineGuest {
       const exit = this.vcpu.run();
       if (exit.kind === 'pio-write' && exit.port === Port.Done) return;
       if (exit.kind === 'halt' && !this.vcpu.runnable) vm.sleep(10);
-      else if (exit.kind !== 'interrupted' && exit.kind !== 'halt') throw new Error(`the first vCPU: ${JSON.stringify(exit, (_, value: unknown) => (typeof value === 'bigint' ? value.toString(16) : value))}`);
+      else if (exit.kind !== 'interrupted' && exit.kind !== 'halt')
+        throw new Error(
+          `the first vCPU: ${JSON.stringify(exit, (_, value: unknown) => (typeof value === 'bigint' ? value.toString(16) : value))}`,
+        );
     }
     throw new Error(`no end; the first vCPU is at ${this.vcpu.state().regs.rip.toString(16)}`);
   }

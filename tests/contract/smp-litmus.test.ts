@@ -124,7 +124,10 @@ function meet(a: Assembler, vcpu: number, vcpus: number, name: string): void {
   a.mov(at(arrival(vcpu), 64), r13);
   for (let other = 0; other < vcpus; other++) {
     if (other === vcpu) continue;
-    a.label(`${name}${other}`).pause().cmp(at(arrival(other), 64), r13).jcc('b', `${name}${other}`);
+    a.label(`${name}${other}`)
+      .pause()
+      .cmp(at(arrival(other), 64), r13)
+      .jcc('b', `${name}${other}`);
   }
 }
 

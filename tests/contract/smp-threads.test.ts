@@ -168,7 +168,15 @@ for (const translate of [false, true]) {
       assert.equal(await modify((a) => a.db(0x44, 0x89, 0x24, 0x25).dd(Function + 1)), 0n);
     });
     test('a locked store', async () => {
-      assert.equal(await modify((a) => a.mov(rcx, r12).db(0x87, 0x0c, 0x25).dd(Function + 1)), 0n);
+      assert.equal(
+        await modify((a) =>
+          a
+            .mov(rcx, r12)
+            .db(0x87, 0x0c, 0x25)
+            .dd(Function + 1),
+        ),
+        0n,
+      );
     });
     test('a copy of a string', async () => {
       const Copy = 0x13_0000;

@@ -71,7 +71,12 @@ export class MachineThreads {
     const translator = this.#translator?.links[0];
     this.#worker = startEngineWorker(engine, new URL('./machine-worker.js', import.meta.url), {
       name: this.#name,
-      workerData: { ...data, othersEnded: this.#othersEnded, translator, clockStart: this.#clockStart } satisfies MachineWorkerData,
+      workerData: {
+        ...data,
+        othersEnded: this.#othersEnded,
+        translator,
+        clockStart: this.#clockStart,
+      } satisfies MachineWorkerData,
       transferList: [...buffersOf(data.boot), ...(translator ? [translator.port] : [])],
     });
     this.ended = this.#untilEnd();

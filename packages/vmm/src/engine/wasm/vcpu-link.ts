@@ -8,7 +8,7 @@
 import '../../types/webassembly.ts';
 import { ApicInbox, ApicInboxBytes } from '../../interrupts/apic-inbox.ts';
 import { HostError } from '../../errors/host-error.ts';
-import { decodeState, encodeState } from '../../snapshot/state-json.ts';
+import { decodeState, encodeState } from '../state-json.ts';
 import type { CpuChoice } from '../../x86/cpu-models.ts';
 import type { Vcpu } from '../engine.ts';
 import type { VcpuExit } from '../exit.ts';
@@ -123,7 +123,10 @@ export class VcpuLink {
   #write(by: number, written: WrittenState): void {
     const bytes = new TextEncoder().encode(encodeState(written));
     if (bytes.length > StateBytes) {
-      throw new HostError('Internal', `a processor's state takes ${bytes.length} bytes, and there is room for ${StateBytes}`);
+      throw new HostError(
+        'Internal',
+        `a processor's state takes ${bytes.length} bytes, and there is room for ${StateBytes}`,
+      );
     }
     new Uint8Array(this.state, TextOffset).set(bytes);
     Atomics.store(this.#words, Word.Length, bytes.length);

@@ -120,9 +120,15 @@ function defineAfterWrite(module: ModuleBuilder, mmu: MmuFunctions, layout: VmLa
     f.store32(cpu, Cpu.WrittenHost, 0);
     f.fence();
     const lines = linesOfAll(layout, f.let(host.sub(layout.ram).shrU(12)));
-    f.if(lines.and(touchedLines(f, host, size)).eqz().eqz(), () => {
-      f.call(imports.codeWrittenElsewhere, cpu, host, size);
-    });
+    f.if(
+      lines
+        .and(touchedLines(f, host, size))
+        .eqz()
+        .eqz(),
+      () => {
+        f.call(imports.codeWrittenElsewhere, cpu, host, size);
+      },
+    );
   });
 }
 

@@ -115,7 +115,9 @@ export function vmLayout(
   const each = <T>(make: () => T): T[] => Array.from({ length: vcpus }, make);
   const eachThread = <T>(make: () => T): T[] => Array.from({ length: threads }, make);
   const threadBlocks = eachThread(() => take(ThreadBlockSize));
-  const threadData = eachThread(() => 0).slice(1).map(() => take(ThreadDataSize));
+  const threadData = eachThread(() => 0)
+    .slice(1)
+    .map(() => take(ThreadDataSize));
   const cpuBlocks = each(() => take(CpuBlockSize));
   const blockHash = each(() => take(BlockHashBuckets * 4));
   const pageBlocks = each(() => take(ramPages * 4));
