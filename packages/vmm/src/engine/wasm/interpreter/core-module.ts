@@ -382,6 +382,19 @@ function leaveForBudget(loop: Loop): void {
   returnCounted(loop, i32(LoopExit.Budget));
 }
 
+/** Notes the block at Cpu.Rip as the one that was about to run, if the jump cache knows it: 64-bit code only. */
+function sampleRip({ f, cpu }: Loop): void {
+  const rip = f.let(cpu.load64(Cpu.Rip));
+  const key = f.let(cpu.load32(Cpu.ModeKey));
+  const entry = f.let(jumpEntry(cpu, rip));
+  const known = entry
+    .load64(JumpCacheEntry.Tag)
+    .eq(rip)
+    .and(entry.load32(JumpCacheEntry.Stamp).eq(jumpStamp(cpu.load32(Cpu.JumpGeneration), key)))
+    .and(key.and(ModeKey.CodeMask).eq(ModeKey.Code64));
+  f.if(known, () => f.store32(cpu, Cpu.SampledBlock, entry.load32(JumpCacheEntry.Block)));
+}
+
 /** EIP wraps at 4 GiB outside 64-bit code. */
 function ripAt(loop: Loop, offset: I32): I64 {
   const rip = loop.cpu.load64(Cpu.RipPage).add(offset.toI64u());
@@ -573,7 +586,10 @@ function emitLeave(loop: Loop, parts: RunParts, dispatch: Label): void {
   // A trap flag or breakpoint that was just set makes JavaScript single-step
   const wanted = cpu.load32(Cpu.Rflags).and(Rflag.Trap).or(cpu.load32(Cpu.Dr7).and(BreakpointEnables));
   const trap = wanted.ne(0).and(cpu.load32(Cpu.ModeKey).and(ModeKey.Step).eqz());
-  f.if(left.ltS(0).or(trap), () => returnCounted(loop, i32(LoopExit.Budget)));
+  f.if(left.ltS(0).or(trap), () => {
+    sampleRip(loop);
+    returnCounted(loop, i32(LoopExit.Budget));
+  });
   f.set(tlb, cpu.load32(Cpu.TlbBank));
   const block = f.callValue('i32', parts.lookup, cpu);
   takeDecodeCost(loop);
