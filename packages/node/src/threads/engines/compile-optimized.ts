@@ -18,6 +18,8 @@ export function compileOptimized(bytes: Uint8Array<ArrayBuffer>): WebAssembly.Mo
     return new WebAssembly.Module(bytes);
   } finally {
     setFlagsFromString('--liftoff');
+    // --no-liftoff has turned it off as well: every function would be optimized as soon as it was compiled
+    setFlagsFromString('--wasm-dynamic-tiering');
     setFlagsFromString('--wasm-lazy-compilation');
   }
 }

@@ -4,7 +4,7 @@
  * `left` is what is left of the slice's budget, in instructions. The function leaves with Cpu.RegionStatus: 0 is a jump to
  * Cpu.Rip, anything else a HandlerResult of the instruction that Cpu.ExitRecord describes.
  */
-import type { FunctionBuilder, Label } from '../encoder/function-builder.ts';
+import type { FunctionBuilder, Label, Template } from '../encoder/function-builder.ts';
 import { type I32, type I64, type Local, i32 } from '../encoder/values.ts';
 import type { Semantic } from '../../../x86/instructions/semantics/context.ts';
 import type { CoreFunctions } from '../emit/base-semantics.ts';
@@ -14,8 +14,9 @@ import { Record } from '../interpreter/record.ts';
 import { Dispatcher, type FlowPlan, planFlow } from './control-flow.ts';
 import { KnownFlags, UnknownOperation } from './known-flags.ts';
 import { KnownSemantics, type RegionSite } from './known-semantics.ts';
-import { type BasicBlock, type Region, type RegionInstruction, inPage, pageOf } from './region.ts';
+import { type BasicBlock, type Region, type RegionInstruction, endsBlock, inPage, pageOf } from './region.ts';
 import { RegisterLocals } from './registers.ts';
+import { InstructionTemplates, type Place, openPlace, slotsOf, templateKey } from './templates.ts';
 
 /** A return compares with so many places of the region that calls come back to. */
 const MaxReturnSites = 8;
@@ -36,8 +37,9 @@ export function emitRegion(
   core: CoreFunctions,
   semantic: (mnemonic: string) => Semantic,
   hostPage: HostPage,
+  templates: InstructionTemplates,
 ): RegionEntry[] {
-  const emitter = new RegionEmitter(f, region, core, semantic, hostPage);
+  const emitter = new RegionEmitter(f, region, core, semantic, hostPage, templates);
   emitter.emit();
   return region.entries.map((offset) => ({
     offset,
@@ -53,6 +55,8 @@ class RegionEmitter {
   readonly #core: CoreFunctions;
   readonly #semantic: (mnemonic: string) => Semantic;
   readonly #hostPage: HostPage;
+  readonly #templates: InstructionTemplates;
+  readonly #openPlace: Place;
   readonly #cpu: Local<I32>;
   readonly #left: Local<I32>;
   readonly #registers: RegisterLocals;
@@ -85,8 +89,10 @@ class RegionEmitter {
     core: CoreFunctions,
     semantic: (mnemonic: string) => Semantic,
     hostPage: HostPage,
+    templates: InstructionTemplates,
   ) {
     this.#f = f;
+    this.#templates = templates;
     this.#region = region;
     this.#core = core;
     this.#semantic = semantic;
@@ -98,6 +104,7 @@ class RegionEmitter {
     this.#registers = new RegisterLocals(f, this.#cpu);
     this.#flags = new KnownFlags(f, this.#registers);
     this.#page = f.local('i64');
+    this.#openPlace = openPlace(this.#page);
     this.#tlb = f.local('i32');
     this.#at = f.local('i32');
     this.#status = f.local('i32');
@@ -216,10 +223,51 @@ class RegionEmitter {
   }
 
   #instruction(node: number, block: BasicBlock, instruction: RegionInstruction, count: number): void {
+    const { row } = instruction.decoded;
+    if (endsBlock(row.mnemonic) || EndsEarly.has(row.group)) this.#emit(node, block, instruction, count);
+    else this.#copy(node, block, instruction, count);
+  }
+
+  /** Puts the instruction's template here, which is made when there is none yet. */
+  #copy(node: number, block: BasicBlock, instruction: RegionInstruction, count: number): void {
+    const { offset, decoded, bytes } = instruction;
+    const flags = this.#flags;
+    const key = templateKey(bytes, flags.knowledge, this.#region.user);
+    let template = this.#templates.get(key);
+    if (template === undefined) {
+      const before = flags.knowledge;
+      let isWhole = true;
+      const helped = (): void => void (isWhole = false);
+      let code: Template | undefined;
+      const use = this.#registers.useOf(() => {
+        code = this.#f.record(this.#leaveLabel, () =>
+          this.#emit(node, block, instruction, count, { place: this.#openPlace, helped }),
+        );
+      });
+      template = isWhole ? { code: code!, use, after: flags.knowledge } : null;
+      this.#templates.set(key, template);
+      flags.knowledge = before;
+    }
+    if (template === null) return this.#emit(node, block, instruction, count);
+    const packed = packedPlace(instruction, count);
+    const at = (operation: number): number => packed | (operation << At.Operation);
+    const slots = slotsOf({ offset, length: decoded.length }, { page: this.#pageAt(offset), at });
+    this.#f.place(template.code, this.#leaveLabel, slots);
+    this.#registers.note(template.use);
+    flags.knowledge = template.after;
+  }
+
+  /** `helped` is told of calls of helper functions, whose numbers differ from module to module. */
+  #emit(
+    node: number,
+    block: BasicBlock,
+    instruction: RegionInstruction,
+    count: number,
+    { place = this.#placeOf(instruction, count), helped = () => {} }: { place?: Place; helped?: () => void } = {},
+  ): void {
     const f = this.#f;
     const flags = this.#flags;
-    const { offset, decoded } = instruction;
-    const place = inPage(offset) | (decoded.length << At.Length) | (count << At.Count);
+    const { decoded } = instruction;
     let end: Label | undefined;
     const site: RegionSite = {
       f,
@@ -227,14 +275,16 @@ class RegionEmitter {
       core: this.#core,
       registers: this.#registers,
       flags,
-      page: this.#page,
+      rip: place.rip,
+      nextRip: place.nextRip,
       tlb: this.#tlb,
       user: this.#region.user,
-      describe: () => this.#describe(i32(place)),
+      helped,
+      describe: () => this.#describe(place.at(0)),
       leave: (status) => {
         f.set(this.#status, status);
-        f.set(this.#at, i32(place | (flags.operation << At.Operation)));
-        f.set(this.#target, this.#pageAt(offset));
+        f.set(this.#at, place.at(flags.operation));
+        f.set(this.#target, place.page);
         f.br(this.#leaveLabel);
       },
       branch: () => {
@@ -267,6 +317,17 @@ class RegionEmitter {
     flags.beginInstruction(decoded.operandSize);
     flags.complete();
     emit();
+  }
+
+  #placeOf(instruction: RegionInstruction, count: number): Place {
+    const { offset, decoded } = instruction;
+    const packed = packedPlace(instruction, count);
+    return {
+      rip: this.#page.add(offset),
+      nextRip: this.#page.add(offset + decoded.length),
+      page: this.#pageAt(offset),
+      at: (operation) => i32(packed | (operation << At.Operation)),
+    };
   }
 
   #count(instructions: number): void {
@@ -357,6 +418,10 @@ const EndsEarly: ReadonlySet<string> = new Set(['string', 'x87']);
 
 /** Where an instruction is left at, packed: its offset, length, count in its block, and the operation that flags follow from. */
 const At = { Length: 12, Count: 16, Operation: 24 } as const;
+
+function packedPlace({ offset, decoded }: RegionInstruction, count: number): number {
+  return inPage(offset) | (decoded.length << At.Length) | (count << At.Count);
+}
 
 const endsItself = ({ instructions, taken, returns }: BasicBlock): boolean =>
   taken !== undefined || returns || /^(JMP|CALL)$/.test(instructions.at(-1)!.decoded.row.mnemonic);

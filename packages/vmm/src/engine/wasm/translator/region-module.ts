@@ -8,6 +8,7 @@ import type { Region } from './region.ts';
 import type { HostPage } from './region-function.ts';
 import { type RegionEntry, emitRegion } from './region-function.ts';
 import { RegionParams, RegionResults } from './region-signature.ts';
+import { InstructionTemplates } from './templates.ts';
 
 /** Exported name of the region at a position of its module. */
 export const regionName = (position: number): string => `region${position}`;
@@ -48,6 +49,7 @@ interface OpenModule {
  */
 export class RegionModuleMaker {
   readonly #options: RegionModuleOptions;
+  readonly #templates = new InstructionTemplates();
   readonly #known = new Set<string>();
   #made: HelperModule[] = [];
   /** While a helper function is built that another one needs, both of their modules are open: the last one is built. */
@@ -64,7 +66,7 @@ export class RegionModuleMaker {
       const semantic = (mnemonic: string): Semantic => this.#options.semantic(mnemonic)!;
       const entries = regions.map(({ region, hostPage }, i) => {
         const f = new FunctionBuilder(RegionParams, RegionResults);
-        const made = emitRegion(f, region, core, semantic, hostPage);
+        const made = emitRegion(f, region, core, semantic, hostPage, this.#templates);
         return { f, made, name: regionName(i) };
       });
       for (const { f, name } of entries) module.export(name, module.adopt(name, f));
