@@ -6,6 +6,7 @@ import {
   type RegionJob,
 } from '@lodger/vmm/engine/wasm/translator/region-compiler.js';
 import type { TranslatorRequest, TranslatorLink } from './translation.ts';
+import { compileTiered } from './compile-optimized.ts';
 import { nameThread } from '../thread-name.ts';
 
 /** Regions of one module: the first of a burst should not wait for the last. */
@@ -17,7 +18,7 @@ let pipeline: RegionPipeline | undefined;
 const jobs: RegionJob[] = [];
 
 function take(request: TranslatorRequest): void {
-  if (request.kind === 'setup') pipeline = new RegionPipeline(request.setup);
+  if (request.kind === 'setup') pipeline = new RegionPipeline(request.setup, compileTiered);
   else jobs.push(request.job);
 }
 

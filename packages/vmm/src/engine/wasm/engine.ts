@@ -232,7 +232,7 @@ export class WasmEngineVm implements EngineVm {
   }
 
   #createTranslator(
-    { createCompiler, threshold = DefaultThreshold, optimized = true }: TranslatorOptions,
+    { createCompiler, threshold = Number((globalThis as any).process.env.TH ?? 24), optimized = !!(globalThis as any).process.env.OPT }: TranslatorOptions,
     memory: WebAssembly.Memory,
     features: ReadonlySet<CpuFeature>,
     rare: { readonly names: readonly string[]; readonly call: (cpu: number, record: number, index: number) => number },
@@ -317,7 +317,7 @@ export class WasmEngineVm implements EngineVm {
       flushTranslations: (cpu) => this.caches.flushTlb(cpu, true),
       beforeRun: (vcpu) => this.#model.beforeRun(vcpu),
       beforeSlice: () => this.#translator?.poll(),
-      sample: (vcpu, block) => this.#translator?.sample(vcpu, block, this.#cpus[vcpu]!.rip) ?? false,
+      sample: (vcpu, block) => this.#translator?.sample(vcpu, block, this.#cpus[vcpu]!.rip),
       afterRun: (vcpu, wantsMore) => this.#model.afterRun(vcpu, wantsMore),
     });
     this.#vcpus[id] = vcpu;

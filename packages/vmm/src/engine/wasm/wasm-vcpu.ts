@@ -57,8 +57,8 @@ export interface VcpuHost {
   flushTranslations(cpu: number): void;
   /** Takes translated code that has been compiled meanwhile. */
   beforeSlice(): void;
-  /** A slice ended before a block. Answers whether it is translated. */
-  sample(vcpu: number, block: number): boolean;
+  /** A slice ended before a block. */
+  sample(vcpu: number, block: number): void;
   /** Writes steal time and the like before the guest goes on. */
   beforeRun(id: number): void;
   /** `wantsMore`: the vCPU is runnable, so that time until its next run is stolen from it. */
@@ -319,11 +319,16 @@ export class WasmVcpu implements Vcpu {
     cpu.setU32(Cpu.Budget, budget);
     cpu.setU32(Cpu.SampledBlock, 0);
     this.#host.beforeSlice();
+    const before = cpu.u32(Cpu.Retired);
+    const translatedBefore = cpu.u32(Cpu.RegionRetired);
     const exit = this.#host.core.run(cpu.at, budget) as LoopExit;
     const block = cpu.u32(Cpu.SampledBlock);
-    if (block !== 0) {
-      const translated = this.#host.sample(this.id, block);
-      this.#slice = translated ? Math.min(this.#slice * 2, LongestSlice) : SliceInstructions;
+    if (block !== 0) this.#host.sample(this.id, block);
+    const retired = (cpu.u32(Cpu.Retired) - before) >>> 0;
+    const interpreted = retired - ((cpu.u32(Cpu.RegionRetired) - translatedBefore) >>> 0);
+    if (interpreted > SliceInstructions) this.#slice = SliceInstructions;
+    else if (exit === LoopExit.Budget && interpreted < SliceInstructions / 2) {
+      this.#slice = Math.min(this.#slice * 2, LongestSlice);
     }
     return exit;
   }

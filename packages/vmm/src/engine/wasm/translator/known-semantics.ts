@@ -31,6 +31,8 @@ export interface RegionSite {
   helped(): void;
   /** Emits: leave the function at the current instruction with a HandlerResult. */
   leave(status: I32): void;
+  /** Emits: leave it with Cpu.SlowStatus unless that is 0. */
+  leaveOnSlowStatus(): void;
   /** Emits: the current instruction is the last of its block, go on at its branch target. */
   branch(): void;
   /** Emits: the current instruction is the last of its block, go on at a computed RIP. */
@@ -66,6 +68,9 @@ export class KnownSemantics extends BaseSemantics implements KnownContext {
   }
   leave(status: I32): void {
     this.#site.leave(status);
+  }
+  override leaveOnSlowStatus(): void {
+    this.#site.leaveOnSlowStatus();
   }
 
   gpr(index: number, width: Width): I64 {

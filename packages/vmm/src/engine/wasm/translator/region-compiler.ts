@@ -76,14 +76,21 @@ export interface RegionCompiler {
 
 export type CreateCompiler = (setup: CompilerSetup) => RegionCompiler;
 
+/** How the runtime compiles a module of translated code. */
+export type CompileModule = (bytes: Uint8Array<ArrayBuffer>) => WebAssembly.Module;
+
+const compileAsUsual: CompileModule = (bytes) => new WebAssembly.Module(bytes);
+
 /** Compiles jobs, several to a module. */
 export class RegionPipeline {
   readonly #decoder: Decoder;
   readonly #maker: RegionModuleMaker;
   readonly #bytes: Uint8Array;
   readonly #ram: number;
+  readonly #compile: CompileModule;
 
-  constructor(setup: CompilerSetup) {
+  constructor(setup: CompilerSetup, compile = compileAsUsual) {
+    this.#compile = compile;
     this.#bytes = new Uint8Array(setup.buffer);
     this.#ram = setup.ram;
     this.#decoder = createDecoder({ features: new Set(setup.features) });
@@ -103,7 +110,11 @@ export class RegionPipeline {
     const good = found.filter((one): one is Found & { region: Region } => one.region !== undefined);
     if (good.length === 0) return { helpers: [], module: undefined, regions: [], left };
     const made = this.#maker.make(good);
-    return { ...compileModules(made), left, regions: good.map((one, i) => this.#describe(one, made.entries[i]!)) };
+    return {
+      ...this.#compileModules(made),
+      left,
+      regions: good.map((one, i) => this.#describe(one, made.entries[i]!)),
+    };
   }
 
   /** Pages are copied when they are first looked at: the guest may write to its code meanwhile. */
@@ -125,6 +136,13 @@ export class RegionPipeline {
     return { id, region, page, hostPage: (distance) => known.get(distance)!.page };
   }
 
+  #compileModules({ helpers, bytes }: RegionModule): Pick<CompiledRegions, 'helpers' | 'module'> {
+    return {
+      helpers: helpers.map(({ name, bytes }) => ({ name, module: this.#compile(bytes) })),
+      module: this.#compile(bytes),
+    };
+  }
+
   #describe(
     { id, region, page, hostPage }: Found & { region: Region },
     entries: readonly RegionEntry[],
@@ -144,13 +162,6 @@ interface Found {
   readonly region: Region | undefined;
   page(distance: number): RegionPage | undefined;
   readonly hostPage: HostPage;
-}
-
-function compileModules({ helpers, bytes }: RegionModule): Pick<CompiledRegions, 'helpers' | 'module'> {
-  return {
-    helpers: helpers.map(({ name, bytes }) => ({ name, module: new WebAssembly.Module(bytes) })),
-    module: new WebAssembly.Module(bytes),
-  };
 }
 
 /** Constant data of semantics, placed once. */

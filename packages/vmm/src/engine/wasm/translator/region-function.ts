@@ -8,7 +8,9 @@ import type { FunctionBuilder, Label, Template } from '../encoder/function-build
 import { type I32, type I64, type Local, i32 } from '../encoder/values.ts';
 import type { Semantic } from '../../../x86/instructions/semantics/context.ts';
 import type { CoreFunctions } from '../emit/base-semantics.ts';
+import type { AccessContext } from '../emit/memory-access.ts';
 import { Cpu, FetchCacheEntry, fetchCacheEntry } from '../interpreter/cpu-layout.ts';
+import { Access } from '../softmmu/access.ts';
 import { ModeKey } from '../softmmu/block-header.ts';
 import { Record } from '../interpreter/record.ts';
 import { Dispatcher, type FlowPlan, planFlow } from './control-flow.ts';
@@ -16,7 +18,9 @@ import { KnownFlags, UnknownOperation } from './known-flags.ts';
 import { KnownSemantics, type RegionSite } from './known-semantics.ts';
 import { type BasicBlock, type Region, type RegionInstruction, endsBlock, inPage, pageOf } from './region.ts';
 import { RegisterLocals } from './registers.ts';
-import { InstructionTemplates, type Place, openPlace, slotsOf, templateKey } from './templates.ts';
+import { emitStackRun, stackRunLength } from './stack-runs.ts';
+import type { InstructionTemplate, InstructionTemplates, Place } from './templates.ts';
+import { openPlace, slotsOf, templateKey } from './templates.ts';
 
 /** A return compares with so many places of the region that calls come back to. */
 const MaxReturnSites = 8;
@@ -27,6 +31,15 @@ export interface RegionEntry {
   /** Third argument of the region's function: which of its entries, and in the upper half how many pages after the first. */
   readonly number: number;
 }
+
+/** An instruction where it is emitted. */
+interface PlacedInstruction {
+  readonly instruction: RegionInstruction;
+  readonly place: Place;
+}
+
+/** Emits instructions; `helped` is told of calls of helper functions, whose numbers differ from module to module. */
+type EmitPlaced = (instructions: readonly PlacedInstruction[], helped?: () => void) => void;
 
 /** Bits of an entry's number that tell which it is. */
 const EntryBits = 16;
@@ -56,7 +69,6 @@ class RegionEmitter {
   readonly #semantic: (mnemonic: string) => Semantic;
   readonly #hostPage: HostPage;
   readonly #templates: InstructionTemplates;
-  readonly #openPlace: Place;
   readonly #cpu: Local<I32>;
   readonly #left: Local<I32>;
   readonly #registers: RegisterLocals;
@@ -70,6 +82,7 @@ class RegionEmitter {
   readonly #next: Local<I32>;
   /** The instruction that is left at, packed as {@link At} says. Then #target is the RIP of its page. */
   readonly #at: Local<I32>;
+  /** 0 until the function is left with another one. */
   readonly #status: Local<I32>;
   readonly #target: Local<I64>;
   readonly #region: Region;
@@ -104,7 +117,6 @@ class RegionEmitter {
     this.#registers = new RegisterLocals(f, this.#cpu);
     this.#flags = new KnownFlags(f, this.#registers);
     this.#page = f.local('i64');
-    this.#openPlace = openPlace(this.#page);
     this.#tlb = f.local('i32');
     this.#at = f.local('i32');
     this.#status = f.local('i32');
@@ -163,9 +175,10 @@ class RegionEmitter {
     });
   }
 
-  /** Tells what #at packs. */
+  /** Tells what #at packs. A status that was not set is that of the slow paths. */
   #leftAt(): void {
     const f = this.#f;
+    f.if(this.#status.eqz(), () => f.set(this.#status, this.#cpu.load32(Cpu.SlowStatus)));
     this.#describe(this.#at);
     f.store64(this.#cpu, Cpu.RipPage, this.#target);
     const operation = f.let(this.#at.shrU(At.Operation));
@@ -216,54 +229,103 @@ class RegionEmitter {
   }
 
   #block(node: number, block: BasicBlock): void {
-    block.instructions.forEach((instruction, i) => this.#instruction(node, block, instruction, i + 1));
-    const count = block.instructions.length;
+    const { instructions } = block;
+    for (let i = 0; i < instructions.length;) {
+      const run = stackRunLength(instructions, i);
+      if (run > 1) this.#copy(instructions.slice(i, i + run), i + 1, (places) => this.#stackRun(places));
+      else this.#instruction(node, block, instructions[i]!, i + 1);
+      i += Math.max(run, 1);
+    }
+    const count = instructions.length;
     if (block.fall !== undefined) this.#goTo(node, block.fall, count);
     else if (!endsItself(block)) throw new Error('a block without an end');
   }
 
   #instruction(node: number, block: BasicBlock, instruction: RegionInstruction, count: number): void {
     const { row } = instruction.decoded;
-    if (endsBlock(row.mnemonic) || EndsEarly.has(row.group)) this.#emit(node, block, instruction, count);
-    else this.#copy(node, block, instruction, count);
+    const emit: EmitPlaced = ([first], helped) => this.#emit(node, block, instruction, count, first!.place, helped);
+    if (endsBlock(row.mnemonic) || EndsEarly.has(row.group)) emit([this.#placed(instruction, count)]);
+    else this.#copy([instruction], count, emit);
   }
 
-  /** Puts the instruction's template here, which is made when there is none yet. */
-  #copy(node: number, block: BasicBlock, instruction: RegionInstruction, count: number): void {
-    const { offset, decoded, bytes } = instruction;
+  /**
+   * Puts the template of an instruction, or of some in a row, here. It is made by `emit` when there is none yet. `count`: the
+   * first one's number in its block.
+   */
+  #copy(instructions: readonly RegionInstruction[], count: number, emit: EmitPlaced): void {
     const flags = this.#flags;
+    const bytes = instructions.length === 1 ? instructions[0]!.bytes : instructions.map((one) => one.bytes).join('');
     const key = templateKey(bytes, flags.knowledge, this.#region.user);
     let template = this.#templates.get(key);
     if (template === undefined) {
-      const before = flags.knowledge;
-      let isWhole = true;
-      const helped = (): void => void (isWhole = false);
-      let code: Template | undefined;
-      const use = this.#registers.useOf(() => {
-        code = this.#f.record(this.#leaveLabel, () =>
-          this.#emit(node, block, instruction, count, { place: this.#openPlace, helped }),
-        );
-      });
-      template = isWhole ? { code: code!, use, after: flags.knowledge } : null;
+      template = this.#record(instructions, emit);
       this.#templates.set(key, template);
-      flags.knowledge = before;
     }
-    if (template === null) return this.#emit(node, block, instruction, count);
-    const packed = packedPlace(instruction, count);
-    const at = (operation: number): number => packed | (operation << At.Operation);
+    if (template === null) return emit(instructions.map((one, i) => this.#placed(one, count + i)));
+    const { offset, decoded } = instructions[0]!;
+    const at = (operation: number, index: number): number =>
+      packedPlace(instructions[index]!, count + index) | (operation << At.Operation);
     const slots = slotsOf({ offset, length: decoded.length }, { page: this.#pageAt(offset), at });
     this.#f.place(template.code, this.#leaveLabel, slots);
     this.#registers.note(template.use);
     flags.knowledge = template.after;
   }
 
-  /** `helped` is told of calls of helper functions, whose numbers differ from module to module. */
+  /** Null when the code is another one in each module. */
+  #record(instructions: readonly RegionInstruction[], emit: EmitPlaced): InstructionTemplate | null {
+    const flags = this.#flags;
+    const before = flags.knowledge;
+    let isWhole = true;
+    let code: Template | undefined;
+    const placed = instructions.map((instruction, i) => ({ instruction, place: openPlace(this.#page, i) }));
+    const use = this.#registers.useOf(() => {
+      code = this.#f.record(this.#leaveLabel, () => emit(placed, () => (isWhole = false)));
+    });
+    const after = flags.knowledge;
+    flags.knowledge = before;
+    return isWhole ? { code: code!, use, after } : null;
+  }
+
+  #stackRun(run: readonly PlacedInstruction[]): void {
+    const f = this.#f;
+    const context = ({ place }: PlacedInstruction): AccessContext => ({
+      f,
+      cpu: this.#cpu,
+      mmu: this.#core.mmu,
+      userFlag: () => i32(this.#region.user ? Access.User : 0),
+      tlb: () => this.#tlb,
+      ...this.#waysOut(place),
+    });
+    const instructions = run.map(({ instruction }) => instruction);
+    f.scope(() => emitStackRun(instructions, this.#registers, (i) => context(run[i]!)));
+  }
+
+  #waysOut(place: Place): Pick<RegionSite, 'leave' | 'leaveOnSlowStatus'> {
+    const f = this.#f;
+    const here = (): void => {
+      f.set(this.#at, place.at(this.#flags.operation));
+      f.set(this.#target, place.page);
+    };
+    return {
+      leave: (status) => {
+        f.set(this.#status, status);
+        here();
+        f.br(this.#leaveLabel);
+      },
+      leaveOnSlowStatus: () => {
+        here();
+        f.brIf(this.#leaveLabel, this.#cpu.load32(Cpu.SlowStatus), false);
+      },
+    };
+  }
+
   #emit(
     node: number,
     block: BasicBlock,
     instruction: RegionInstruction,
     count: number,
-    { place = this.#placeOf(instruction, count), helped = () => {} }: { place?: Place; helped?: () => void } = {},
+    place: Place,
+    helped: () => void = () => {},
   ): void {
     const f = this.#f;
     const flags = this.#flags;
@@ -281,12 +343,7 @@ class RegionEmitter {
       user: this.#region.user,
       helped,
       describe: () => this.#describe(place.at(0)),
-      leave: (status) => {
-        f.set(this.#status, status);
-        f.set(this.#at, place.at(flags.operation));
-        f.set(this.#target, place.page);
-        f.br(this.#leaveLabel);
-      },
+      ...this.#waysOut(place),
       branch: () => {
         const before = flags.knowledge;
         this.#goTo(node, block.taken!, count);
@@ -319,15 +376,16 @@ class RegionEmitter {
     emit();
   }
 
-  #placeOf(instruction: RegionInstruction, count: number): Place {
+  #placed(instruction: RegionInstruction, count: number): PlacedInstruction {
     const { offset, decoded } = instruction;
     const packed = packedPlace(instruction, count);
-    return {
+    const place = {
       rip: this.#page.add(offset),
       nextRip: this.#page.add(offset + decoded.length),
       page: this.#pageAt(offset),
-      at: (operation) => i32(packed | (operation << At.Operation)),
+      at: (operation: number) => i32(packed | (operation << At.Operation)),
     };
+    return { instruction, place };
   }
 
   #count(instructions: number): void {

@@ -211,7 +211,9 @@ class RegionFinder {
     const page = this.#source.page(pageOf(offset));
     const status = page ? this.#decoder.decode(page.bytes, inPage(offset), PageSize, 64, decoded) : 'need-more';
     const isOurs = status === 'ok' && isTranslated(decoded, this.#hasSemantic);
-    const instruction = isOurs ? { offset, decoded, bytes: bytesAt(page!.bytes, inPage(offset), decoded.length) } : null;
+    const instruction = isOurs
+      ? { offset, decoded, bytes: bytesAt(page!.bytes, inPage(offset), decoded.length) }
+      : null;
     this.#decoded.set(offset, instruction);
     return instruction;
   }

@@ -41,7 +41,15 @@ export function templateKey(bytes: string, { operation, narrow }: FlagKnowledge,
 }
 
 /** What is left open: integers in the code, and the RIP of the instruction's page. */
-const Slot = { Offset: 0, NextOffset: 1, Page: 2, /** Followed by one for each operation of the flags. */ At: 3 } as const;
+const Slot = {
+  Offset: 0,
+  NextOffset: 1,
+  Page: 2,
+  /** Followed by one for each operation of the flags, for each instruction. */
+  At: 3,
+} as const;
+/** Operations of the flags, and one for "unknown". */
+const Operations = 8;
 
 const slot = (number: number): Code => [Symbol16.Slot + number];
 
@@ -55,20 +63,23 @@ export interface Place {
   at(operation: number): I32;
 }
 
-/** The place of a template. `page`: RIP of the first byte of the region's first page. */
-export function openPlace(page: I64): Place {
+/**
+ * The place of a template, or of its instruction `index` where it has several; only the first one's RIP can be had.
+ * `page`: RIP of the first byte of the region's first page.
+ */
+export function openPlace(page: I64, index = 0): Place {
   return {
     rip: page.add(new I64([0x42, slot(Slot.Offset)])),
     nextRip: page.add(new I64([0x42, slot(Slot.NextOffset)])),
     page: new I64(slot(Slot.Page)),
-    at: (operation) => new I32([0x41, slot(Slot.At + operation)]),
+    at: (operation) => new I32([0x41, slot(Slot.At + index * Operations + operation)]),
   };
 }
 
 /** What stands for the slots at a place. */
 export function slotsOf(
   { offset, length }: { readonly offset: number; readonly length: number },
-  place: Pick<Place, 'page'> & { at(operation: number): number },
+  place: Pick<Place, 'page'> & { at(operation: number, index: number): number },
 ): (number: number) => Code {
   return (number) => {
     switch (number) {
@@ -79,7 +90,7 @@ export function slotsOf(
       case Slot.Page:
         return place.page.code;
       default:
-        return signed32(place.at(number - Slot.At));
+        return signed32(place.at((number - Slot.At) % Operations, Math.floor((number - Slot.At) / Operations)));
     }
   };
 }

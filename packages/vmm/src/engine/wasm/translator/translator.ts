@@ -117,20 +117,19 @@ export class Translator {
     return this.#statistics;
   }
 
-  /** A slice ended at a block, whose linear address is given. Answers whether it is translated. */
-  sample(vcpu: number, block: number, linear: bigint): boolean {
+  /** A slice ended at a block, whose linear address is given. */
+  sample(vcpu: number, block: number, linear: bigint): void {
     this.#slices++;
     const header = block - BlockHeaderSize;
-    if (this.#view.getUint16(block + Record.Handler, true) === FixedHandler.Translated) return true;
+    if (this.#view.getUint16(block + Record.Handler, true) === FixedHandler.Translated) return;
     const place = this.#placeOfBlock(header);
-    if (place === undefined || this.#settled.has(place)) return false;
+    if (place === undefined || this.#settled.has(place)) return;
     const count = (this.#samples.get(place) ?? 0) + 1;
     if (this.#samples.size > MaxSampled) this.#samples.clear();
     this.#samples.set(place, count);
     const drops = this.#drops.get(this.#view.getUint32(header + BlockHeader.Page, true)) ?? 0;
     const isHot = count >= this.#parts.threshold << Math.min(drops, 6);
     if (isHot && this.#pending.size < MaxPending) this.#request(vcpu, header, place, linear);
-    return false;
   }
 
   /** The interpreter has a new block: translated code may be there already. */
