@@ -201,7 +201,8 @@ function fillTlb(f: FunctionBuilder, cpu: I32, linear: I64, page: I64, host: I32
   f.if(isWrite.eqz().or(page.toI32().and(WalkResult.Writable)), () => {
     f.store64(entry, TlbEntry.Tag, linear.and(-4096n));
     f.store32(entry, TlbEntry.Addend, host.sub(low));
-    f.store32(entry, TlbEntry.Page, page.shrU(12).toI32().or(page.toI32().and(WalkResult.Global).shl(30)));
+    const flags = page.toI32().and(WalkResult.Global).shl(30).or(page.toI32().and(WalkResult.Large).shl(28));
+    f.store32(entry, TlbEntry.Page, page.shrU(12).toI32().or(flags));
     f.if(page.toI32().and(WalkResult.Global).eqz(), () => {
       const count = f.let(cpu.load32(LocalFills.Count));
       f.if(count.ltU(LocalFills.Capacity), () => f.store32(cpu.add(count.shl(2)), LocalFills.List, entry));

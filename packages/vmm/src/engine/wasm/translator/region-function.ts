@@ -9,7 +9,7 @@ import { type I32, type I64, type Local, i32 } from '../encoder/values.ts';
 import type { Semantic } from '../../../x86/instructions/semantics/context.ts';
 import type { CoreFunctions } from '../emit/base-semantics.ts';
 import type { AccessContext } from '../emit/memory-access.ts';
-import { Cpu, FetchCacheEntry, fetchCacheEntry } from '../interpreter/cpu-layout.ts';
+import { Cpu, FetchCacheEntry, fetchCacheEntry, jumpGeneration } from '../interpreter/cpu-layout.ts';
 import { Access } from '../softmmu/access.ts';
 import { ModeKey } from '../softmmu/block-header.ts';
 import { Record } from '../interpreter/record.ts';
@@ -169,7 +169,8 @@ class RegionEmitter {
       const distance = this.#next.shrS(EntryBits).toI64s().shl(12);
       f.set(this.#page, this.#cpu.load64(Cpu.RipPage).sub(distance));
       f.set(this.#next, this.#next.and((1 << EntryBits) - 1));
-      f.set(this.#stamp, this.#cpu.load32(Cpu.JumpGeneration).shl(ModeKey.Bits).or(this.#cpu.load32(Cpu.ModeKey)));
+      const generation = jumpGeneration(this.#cpu, this.#page);
+      f.set(this.#stamp, generation.shl(ModeKey.Bits).or(this.#cpu.load32(Cpu.ModeKey)));
       f.set(this.#tlb, this.#cpu.load32(Cpu.TlbBank));
       this.#registers.load();
     });

@@ -210,8 +210,9 @@ export class Translator {
   #pagesAround(vcpu: number, linear: bigint, key: number): Map<number, { page: number; physical: number }> {
     const view = this.#view;
     const cpu = this.#parts.layout.cpuBlocks[vcpu]!;
-    const stamp = ((view.getUint32(cpu + Cpu.JumpGeneration, true) << ModeKey.Bits) | key) >>> 0;
     const high = Number(BigInt.asIntN(32, linear >> 32n));
+    const generation = view.getUint32(cpu + Cpu.JumpGeneration + (high < 0 ? 4 : 0), true);
+    const stamp = ((generation << ModeKey.Bits) | key) >>> 0;
     const low = Number(BigInt.asUintN(32, linear)) >>> 12;
     const found = new Map<number, { page: number; physical: number }>();
     const start = cpu + JumpCacheOffset;
