@@ -6,7 +6,7 @@ test('every option of lodger run', () => {
   const args = ['run', '--kernel', 'k', '--initrd=i', '--append', 'quiet a=b', '--memory', '1G', '--cpus', '2'];
   args.push('--disk', 'a.img', '--disk', 'b,c.img,readonly', '--engine', 'wasm', '--timeout', '1.5');
   args.push('--cpu', 'host,-aes', '--halt-polling', '0', '--disable-exits', 'hlt,pause');
-  args.push('--prefault', '--huge-pages', 'hugetlb', '--irqchip', 'split');
+  args.push('--prefault', '--huge-pages', 'hugetlb', '--irqchip', 'split', '--translator', 'off', '--statistics');
   assert.deepEqual(parseCommandLine(args), {
     kind: 'run',
     options: {
@@ -27,12 +27,14 @@ test('every option of lodger run', () => {
       prefault: true,
       hugePages: 'hugetlb',
       irqchip: 'split',
+      translator: false,
     },
+    reports: { statistics: true },
   });
 });
 
 test('defaults are left to the library', () => {
-  assert.deepEqual(parseCommandLine(['run']), { kind: 'run', options: { disks: [] } });
+  assert.deepEqual(parseCommandLine(['run']), { kind: 'run', options: { disks: [] }, reports: { statistics: false } });
 });
 
 test('help and version win over the rest', () => {
@@ -62,6 +64,7 @@ for (const args of [
   ['run', '--irqchip', 'off'],
   ['run', '--halt-polling', '1ms'],
   ['run', '--disable-exits', 'io'],
+  ['run', '--translator', 'maybe'],
   ['run', '--prefault=yes'],
   ['run', '--timeout', '-1'],
   ['run', '--timeout', '0'],

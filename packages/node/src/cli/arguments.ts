@@ -5,10 +5,16 @@ import type { HelpTopic } from './help.ts';
 import type { DiskOptions, VirtualMachineOptions } from '../vm/options.ts';
 
 export type Command =
-  | { readonly kind: 'run'; readonly options: VirtualMachineOptions }
+  | { readonly kind: 'run'; readonly options: VirtualMachineOptions; readonly reports: RunReports }
   | { readonly kind: 'doctor'; readonly json: boolean }
   | { readonly kind: 'help'; readonly topic: HelpTopic }
   | { readonly kind: 'version' };
+
+/** What `lodger run` says of the machine at its end. */
+export interface RunReports {
+  /** On standard error. */
+  readonly statistics: boolean;
+}
 
 /** Options of each command; `help` and `version` belong to all of them. */
 const CommandOptions = {
@@ -27,6 +33,8 @@ const CommandOptions = {
     disk: { type: 'string', multiple: true },
     engine: { type: 'string' },
     timeout: { type: 'string' },
+    translator: { type: 'string' },
+    statistics: { type: 'boolean' },
   },
   doctor: { json: { type: 'boolean' } },
 } as const;
@@ -50,7 +58,7 @@ export function parseCommandLine(args: readonly string[]): Command {
   if (foreign !== undefined) throw usage(`--${foreign} is no option of lodger ${command}`, command);
   switch (command) {
     case 'run':
-      return { kind: 'run', options: runOptions(values) };
+      return { kind: 'run', options: runOptions(values), reports: { statistics: values.statistics ?? false } };
     case 'doctor':
       return { kind: 'doctor', json: values.json ?? false };
     default:
@@ -91,6 +99,9 @@ function runOptions(values: Values): VirtualMachineOptions {
     }),
     ...(values.engine !== undefined && { engine: oneOf(values.engine, '--engine', ['auto', 'wasm', 'kvm']) }),
     ...(values.timeout !== undefined && { timeout: seconds(values.timeout) }),
+    ...(values.translator !== undefined && {
+      translator: oneOf(values.translator, '--translator', ['on', 'off']) === 'on',
+    }),
     disks: (values.disk ?? []).map(diskOptions),
   };
 }

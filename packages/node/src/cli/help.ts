@@ -41,7 +41,12 @@ options:
   --engine E             wasm, kvm, or auto: kvm where it is usable and fast, else wasm
                          (default: auto, or what LODGER_ENGINE says)
   --timeout S            end the machine after S seconds
+  --statistics           say at the end, on standard error, what the engine did: instructions by
+                         tier, compilation, TLB misses, exits
   --help, --version
+
+options for --engine wasm:
+  --translator T         on: hot code becomes WebAssembly (default); off: all of it is interpreted
 
 options for --engine kvm:
   --prefault             take all guest memory from the host at once

@@ -48,6 +48,8 @@ test('--help names every command, and each command its options, on stdout', () =
     'cpu',
     'halt-polling',
     'disable-exits',
+    'translator',
+    'statistics',
   ]) {
     assert.match(stdout, new RegExp(`--${option}\\b`));
   }

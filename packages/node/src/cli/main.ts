@@ -21,7 +21,7 @@ export async function main(args: readonly string[]): Promise<number> {
         process.stdout.write(`lodger ${lodgerVersion()}\n`);
         return 0;
       case 'run':
-        return await runCommand(command.options);
+        return await runCommand(command.options, command.reports);
       case 'doctor':
         return await doctorCommand(command);
       default:

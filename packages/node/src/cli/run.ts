@@ -1,5 +1,7 @@
 /** `lodger run`: one virtual machine on this terminal, from its options to an exit code. */
 import { describeEnd } from '@lodger/vmm/machine/end-reason.js';
+import type { RunReports } from './arguments.ts';
+import { statisticsText } from './statistics-text.ts';
 import type { VirtualMachineOptions } from '../vm/options.ts';
 import { VirtualMachine } from '../vm/virtual-machine.ts';
 import { EndingSignals, exitCodeOfSignal } from './exit-codes.ts';
@@ -20,7 +22,7 @@ interface Ending {
  *
  * @throws HostError when the machine cannot be created
  */
-export async function runCommand(options: VirtualMachineOptions): Promise<number> {
+export async function runCommand(options: VirtualMachineOptions, reports: RunReports): Promise<number> {
   const terminal = { stdin: process.stdin, stdout: process.stdout };
   const progress = new Progress(process.stderr);
   const ending = watchForEnd();
@@ -35,7 +37,7 @@ export async function runCommand(options: VirtualMachineOptions): Promise<number
       signal: ending.signal,
     });
     progress.done();
-    return await runOnTerminal(vm, terminal, ending, progress);
+    return await runOnTerminal(vm, terminal, ending, progress, reports);
   } catch (error) {
     progress.done();
     if (ending.exitCode !== undefined) return ending.exitCode;
@@ -50,6 +52,7 @@ async function runOnTerminal(
   terminal: { stdin: NodeJS.ReadStream; stdout: NodeJS.WriteStream },
   ending: Ending,
   progress: Progress,
+  reports: RunReports,
 ): Promise<number> {
   if (terminal.stdin.isTTY) progress.note('Ctrl-] ends the machine');
   const session = attachTerminal(vm, terminal, {
@@ -66,6 +69,10 @@ async function runOnTerminal(
     const end = await vm.exited;
     if (ending.exitCode === undefined) await outputWritten(vm, terminal.stdout);
     session.restore();
+    if (reports.statistics) {
+      const statistics = await vm.statistics();
+      if (statistics) for (const line of statisticsText(statistics)) progress.note(line);
+    }
     if (ending.exitCode !== undefined) return ending.exitCode;
     if (end.exitCode !== 0) progress.note(describeEnd(end.reason));
     return end.exitCode;

@@ -65,7 +65,7 @@ export class MachineThreads {
     this.#control = new ControlBlock(data.control);
     this.#events = events;
     this.#name = machineThreadName(data.cpus - data.mailboxes.length);
-    this.#translator = engine.startTranslator?.();
+    this.#translator = data.translates ? engine.startTranslator?.() : undefined;
     const translator = this.#translator?.link;
     this.#worker = startEngineWorker(engine, new URL('./machine-worker.js', import.meta.url), {
       name: this.#name,

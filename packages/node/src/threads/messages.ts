@@ -26,6 +26,8 @@ export interface MachineWorkerData {
   readonly memorySize: number;
   readonly memoryBacking: MemoryBacking | undefined;
   readonly irqchip: Irqchip | undefined;
+  /** Hot code is translated, by engines that do so. */
+  readonly translates: boolean;
   readonly processors: Processors;
   readonly cpus: number;
   /** Of the vCPUs with threads of their own: 1, 2, … or none. */

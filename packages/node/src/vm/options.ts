@@ -51,6 +51,8 @@ export interface VirtualMachineOptions {
   readonly realtimeHint?: boolean;
   /** Lets the guest run virtual machines, if KVM offers it (kvm, cpu `host`). Their state is not saved. Default: false. */
   readonly nested?: boolean;
+  /** Translates hot guest code to WebAssembly (wasm only); without, all of it is interpreted. Default: true. */
+  readonly translator?: boolean;
   readonly disks?: readonly DiskOptions[];
   /** Default: what the environment's LODGER_ENGINE says, or 'auto': kvm where it is usable and fast, else wasm. */
   readonly engine?: EngineChoice;
@@ -85,6 +87,7 @@ export type RestoreOptions = Pick<
   | 'disableExits'
   | 'realtimeHint'
   | 'nested'
+  | 'translator'
 > & {
   /** The same disks in the same order, as they were when the machine was saved. Default: at the paths that they had. */
   readonly disks?: readonly DiskOptions[];

@@ -144,7 +144,7 @@ async function prepareMachine(
   decision: EngineDecision,
   plan: MachinePlan,
 ): Promise<PreparedMachine> {
-  checkKvmOptions(options, decision);
+  checkEngineOptions(options, decision);
   const processors = checkedProcessors({ ...options, cpu: plan.cpu, tscKhz: plan.tscKhz }, decision);
   const engine = await loadEngine(decision.engine);
   const limits = engine.limits();
@@ -166,6 +166,7 @@ async function prepareMachine(
         memorySize,
         memoryBacking: { prefault: options.prefault, hugePages: options.hugePages },
         irqchip: options.irqchip,
+        translates: options.translator ?? true,
         processors,
         cpus,
         linuxCommandLine,
@@ -227,14 +228,20 @@ const KvmOptions = {
   nested: 'nested',
 } as const;
 
-function checkKvmOptions(options: RestoreOptions, { engine, reason }: EngineDecision): void {
-  if (engine === 'kvm') return;
-  const names = Object.keys(KvmOptions) as (keyof typeof KvmOptions)[];
-  const given = names.find((name) => options[name] !== undefined && options[name] !== false);
-  if (given === undefined) return;
+/** Options that only the wasm engine has. */
+const WasmOptions = { translator: '--translator' } as const;
+
+function checkEngineOptions(options: RestoreOptions, { engine, reason }: EngineDecision): void {
+  const [own, foreign] = engine === 'kvm' ? (['kvm', WasmOptions] as const) : (['wasm', KvmOptions] as const);
+  const given = (name: string): unknown => options[name as keyof RestoreOptions];
+  const found = Object.entries(foreign).find(
+    ([name]) => given(name) !== undefined && (given(name) !== false || own === 'kvm'),
+  );
+  if (found === undefined) return;
+  const other = own === 'kvm' ? 'wasm' : 'kvm';
   throw new HostError(
     'InvalidArgument',
-    `${KvmOptions[given]} is for the kvm engine, and this machine gets wasm (${reason}): leave it out, or pass --engine kvm`,
+    `${found[1]} is for the ${other} engine, and this machine gets ${own} (${reason}): leave it out, or pass --engine ${other}`,
   );
 }
 

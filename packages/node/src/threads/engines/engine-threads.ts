@@ -18,9 +18,18 @@ export type ExitCounts = Partial<Record<VcpuExit['kind'], number>>;
 
 /** What the engine did in one boot. */
 export type EngineStatistics =
-  | ({ readonly engine: 'wasm' } & WasmEngineStatistics)
+  | ({ readonly engine: 'wasm'; readonly exits: ExitCounts } & WasmEngineStatistics)
   /** Only what left the kernel counts. */
   | { readonly engine: 'kvm'; readonly exits: ExitCounts; readonly vcpus: readonly { readonly exits: ExitCounts }[] };
+
+/** All of them together. */
+export function sumOfExits(counts: readonly ExitCounts[]): ExitCounts {
+  const total: ExitCounts = {};
+  for (const [kind, count] of counts.flatMap((each) => Object.entries(each) as [VcpuExit['kind'], number][])) {
+    total[kind] = (total[kind] ?? 0) + count;
+  }
+  return total;
+}
 
 /** The most that an engine gives one guest on this host. */
 export interface EngineLimits {

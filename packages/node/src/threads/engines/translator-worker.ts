@@ -2,6 +2,7 @@
 import { receiveMessageOnPort, workerData } from 'node:worker_threads';
 import {
   RegionPipeline,
+  nothingCompiled,
   type CompiledRegions,
   type RegionJob,
 } from '@lodger/vmm/engine/wasm/translator/region-compiler.js';
@@ -18,8 +19,9 @@ let pipeline: RegionPipeline | undefined;
 const jobs: RegionJob[] = [];
 
 function take(request: TranslatorRequest): void {
-  if (request.kind === 'setup') pipeline = new RegionPipeline(request.setup, compileTiered);
-  else jobs.push(request.job);
+  if (request.kind === 'setup') {
+    pipeline = new RegionPipeline(request.setup, { compile: compileTiered, now: () => performance.now() });
+  } else jobs.push(request.job);
 }
 
 /** Jobs that cannot be compiled are left to the interpreter, each by itself. */
@@ -29,7 +31,7 @@ function compile(batch: readonly RegionJob[]): CompiledRegions[] {
   } catch (error) {
     if (batch.length > 1) return batch.flatMap((job) => compile([job]));
     process.emitWarning(`a region was not translated: ${error instanceof Error ? error.message : String(error)}`);
-    return [{ helpers: [], module: undefined, regions: [], left: batch.map(({ id }) => id) }];
+    return [nothingCompiled(batch.map(({ id }) => id))];
   }
 }
 

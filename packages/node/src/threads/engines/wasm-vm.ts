@@ -2,6 +2,7 @@
 import { WasmEngine } from '@lodger/vmm/engine/wasm/engine.js';
 import { HostError } from '@lodger/vmm/errors/host-error.js';
 import { compileOptimized } from './compile-optimized.ts';
+import { sumOfExits } from './engine-threads.ts';
 import type { ThreadVm, ThreadVmConfig } from './engine-threads.ts';
 import { compileThere } from './translation.ts';
 
@@ -23,6 +24,6 @@ export function createVm({ backing, irqchip, tuning = {}, translator, ...config 
     shared: vm.shared,
     attend: () => vm.attend(),
     sleep: (milliseconds) => vm.sleep(milliseconds),
-    statistics: () => ({ engine: 'wasm', ...vm.statistics() }),
+    statistics: (exits) => ({ engine: 'wasm', exits: sumOfExits(exits), ...vm.statistics() }),
   };
 }

@@ -110,6 +110,8 @@ export interface EngineStatistics {
   /** Of the instructions, those of translated code, and how often that was entered. */
   readonly translatedInstructions: number;
   readonly regionEntries: number;
+  /** Accesses of instructions to memory that the TLB did not know. */
+  readonly tlbMisses: number;
   /** Undefined without translator. */
   readonly translator: TranslatorStatistics | undefined;
 }
@@ -293,6 +295,7 @@ export class WasmEngineVm implements EngineVm {
       forms: this.handlers.numbers.size,
       translatedInstructions: this.#cpus.reduce((sum, cpu) => sum + Number(cpu.u64(Cpu.RegionRetired)), 0),
       regionEntries: this.#cpus.reduce((sum, cpu) => sum + cpu.u32(Cpu.RegionEntries), 0),
+      tlbMisses: this.#cpus.reduce((sum, cpu) => sum + Number(cpu.u64(Cpu.TlbMisses)), 0),
       translator: this.#translator?.statistics,
     };
   }

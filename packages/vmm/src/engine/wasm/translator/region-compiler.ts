@@ -65,6 +65,16 @@ export interface CompiledRegions {
   readonly regions: readonly CompiledRegion[];
   /** Jobs whose first instruction is the interpreter's. */
   readonly left: readonly number[];
+  readonly cost: CompileCost;
+}
+
+/** What compiling took. */
+export interface CompileCost {
+  /** WebAssembly modules, those of helper functions included, and their bytes. */
+  readonly modules: number;
+  readonly bytes: number;
+  /** Of the compiling thread, waiting for a processor included. */
+  readonly milliseconds: number;
 }
 
 /** Takes jobs and gives results in some later turn. */
@@ -81,16 +91,25 @@ export type CompileModule = (bytes: Uint8Array<ArrayBuffer>) => WebAssembly.Modu
 
 const compileAsUsual: CompileModule = (bytes) => new WebAssembly.Module(bytes);
 
+/** What the runtime around a pipeline does for it. */
+export interface PipelineHost {
+  readonly compile?: CompileModule;
+  /** Milliseconds, of which differences count. */
+  readonly now?: () => number;
+}
+
 /** Compiles jobs, several to a module. */
 export class RegionPipeline {
   readonly #decoder: Decoder;
   readonly #maker: RegionModuleMaker;
   readonly #bytes: Uint8Array;
   readonly #ram: number;
-  readonly #compile: CompileModule;
+  readonly #compileModule: CompileModule;
+  readonly #now: () => number;
 
-  constructor(setup: CompilerSetup, compile = compileAsUsual) {
-    this.#compile = compile;
+  constructor(setup: CompilerSetup, { compile = compileAsUsual, now = Date.now }: PipelineHost = {}) {
+    this.#compileModule = compile;
+    this.#now = now;
     this.#bytes = new Uint8Array(setup.buffer);
     this.#ram = setup.ram;
     this.#decoder = createDecoder({ features: new Set(setup.features) });
@@ -105,16 +124,19 @@ export class RegionPipeline {
   }
 
   compile(jobs: readonly RegionJob[]): CompiledRegions {
+    const start = this.#now();
+    const compiled = this.#compile(jobs);
+    return { ...compiled, cost: { ...compiled.cost, milliseconds: this.#now() - start } };
+  }
+
+  #compile(jobs: readonly RegionJob[]): CompiledRegions {
     const found = jobs.map((job) => this.#find(job));
     const left = found.filter(({ region }) => region === undefined).map(({ id }) => id);
     const good = found.filter((one): one is Found & { region: Region } => one.region !== undefined);
-    if (good.length === 0) return { helpers: [], module: undefined, regions: [], left };
+    if (good.length === 0) return nothingCompiled(left);
     const made = this.#maker.make(good);
-    return {
-      ...this.#compileModules(made),
-      left,
-      regions: good.map((one, i) => this.#describe(one, made.entries[i]!)),
-    };
+    const regions = good.map((one, i) => this.#describe(one, made.entries[i]!));
+    return { ...this.#compileModules(made), left, regions, cost: costOf(made) };
   }
 
   /** Pages are copied when they are first looked at: the guest may write to its code meanwhile. */
@@ -138,8 +160,8 @@ export class RegionPipeline {
 
   #compileModules({ helpers, bytes }: RegionModule): Pick<CompiledRegions, 'helpers' | 'module'> {
     return {
-      helpers: helpers.map(({ name, bytes }) => ({ name, module: this.#compile(bytes) })),
-      module: this.#compile(bytes),
+      helpers: helpers.map(({ name, bytes }) => ({ name, module: this.#compileModule(bytes) })),
+      module: this.#compileModule(bytes),
     };
   }
 
@@ -162,6 +184,16 @@ interface Found {
   readonly region: Region | undefined;
   page(distance: number): RegionPage | undefined;
   readonly hostPage: HostPage;
+}
+
+/** The result when all jobs are left to the interpreter. */
+export function nothingCompiled(left: readonly number[]): CompiledRegions {
+  return { helpers: [], module: undefined, regions: [], left, cost: { modules: 0, bytes: 0, milliseconds: 0 } };
+}
+
+function costOf({ helpers, bytes }: RegionModule): CompileCost {
+  const all = [...helpers.map((helper) => helper.bytes), bytes];
+  return { modules: all.length, bytes: all.reduce((sum, { length }) => sum + length, 0), milliseconds: 0 };
 }
 
 /** Constant data of semantics, placed once. */

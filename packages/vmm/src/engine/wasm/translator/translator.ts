@@ -78,6 +78,13 @@ export interface TranslatorStatistics {
   readonly regions: number;
   /** Guest instructions in them. */
   readonly instructions: number;
+  /** WebAssembly modules of regions and their helper functions, and how many bytes they have. */
+  readonly modules: number;
+  readonly moduleBytes: number;
+  /** Milliseconds that compiling took on its thread, but for what the runtime does on threads of its own. */
+  readonly compileTime: number;
+  /** Hot places that the interpreter keeps, because of their first instruction. */
+  readonly left: number;
   /** Regions that were dropped because their code was written. */
   readonly dropped: number;
   /** Times that all were dropped because there were too many. */
@@ -105,7 +112,16 @@ export class Translator {
   #nextId = 1;
   /** Slices that ended at a block: the translator's clock. */
   #slices = 0;
-  #statistics = { regions: 0, instructions: 0, dropped: 0, evictions: 0 };
+  readonly #statistics = {
+    regions: 0,
+    instructions: 0,
+    modules: 0,
+    moduleBytes: 0,
+    compileTime: 0,
+    left: 0,
+    dropped: 0,
+    evictions: 0,
+  };
 
   constructor(parts: TranslatorParts) {
     this.#parts = parts;
@@ -114,7 +130,7 @@ export class Translator {
   }
 
   get statistics(): TranslatorStatistics {
-    return this.#statistics;
+    return { ...this.#statistics };
   }
 
   /** A slice ended at a block, whose linear address is given. */
@@ -248,7 +264,12 @@ export class Translator {
     return heads;
   }
 
-  #install({ helpers, module, regions, left }: CompiledRegions): void {
+  #install({ helpers, module, regions, left, cost }: CompiledRegions): void {
+    const statistics = this.#statistics;
+    statistics.modules += cost.modules;
+    statistics.moduleBytes += cost.bytes;
+    statistics.compileTime += cost.milliseconds;
+    statistics.left += left.length;
     const { memory, rare, core } = this.#parts;
     const imports = { env: { memory, rare }, core, helpers: this.#helpers } as unknown as WebAssembly.Imports;
     for (const helper of helpers) {
