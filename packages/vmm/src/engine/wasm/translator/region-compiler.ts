@@ -3,6 +3,7 @@ import '../../../types/webassembly.ts';
 import type { CpuFeature } from '../../../x86/instructions/table/notation.ts';
 import { type Decoder, createDecoder } from '../../../x86/decode/decoder.ts';
 import { semantics } from '../semantics-table.ts';
+import { type RegionListing, listRegion } from '../text/region-listing.ts';
 import { type Region, type RegionPage, findRegion, inPage, pageOf } from './region.ts';
 import type { HostPage, RegionEntry } from './region-function.ts';
 import { type RegionModule, RegionModuleMaker } from './region-module.ts';
@@ -42,6 +43,8 @@ export interface RegionJob {
   readonly user: boolean;
   /** The entry's page first. */
   readonly pages: readonly JobPage[];
+  /** Whoever wants to read the code of the region, if the instruction at `address` is in it. */
+  readonly listing?: { readonly address: bigint; /** Linear address of the entry's page. */ readonly page: bigint };
 }
 
 /** Code of a region, as it was when the region was translated. */
@@ -56,6 +59,8 @@ export interface CompiledRegion {
   readonly entries: readonly RegionEntry[];
   readonly pieces: readonly CodePiece[];
   readonly instructions: number;
+  /** If it was asked for and the instruction is there. */
+  readonly listing?: RegionListing;
 }
 
 export interface CompiledRegions {
@@ -135,12 +140,15 @@ export class RegionPipeline {
     const good = found.filter((one): one is Found & { region: Region } => one.region !== undefined);
     if (good.length === 0) return nothingCompiled(left);
     const made = this.#maker.make(good);
-    const regions = good.map((one, i) => this.#describe(one, made.entries[i]!));
+    const regions = good.map((one, i) => ({
+      ...this.#describe(one, made.entries[i]!),
+      ...(one.listing && { listing: listRegion(made, i, one.region, one.listing.page) }),
+    }));
     return { ...this.#compileModules(made), left, regions, cost: costOf(made) };
   }
 
   /** Pages are copied when they are first looked at: the guest may write to its code meanwhile. */
-  #find({ id, entry, user, pages }: RegionJob): Found {
+  #find({ id, entry, user, pages, listing }: RegionJob): Found {
     const known = new Map(pages.map((page) => [page.distance, page]));
     const copies = new Map<number, RegionPage>();
     const page = (distance: number): RegionPage | undefined => {
@@ -155,7 +163,10 @@ export class RegionPipeline {
       return copy;
     };
     const region = findRegion({ entry, user, page }, this.#decoder, (name) => semantics.has(name));
-    return { id, region, page, hostPage: (distance) => known.get(distance)!.page };
+    const noted =
+      listing !== undefined && region !== undefined && hasInstruction(region, listing.address - listing.page);
+    const found = { id, region, noted, page, hostPage: (distance: number) => known.get(distance)!.page };
+    return noted ? { ...found, listing } : found;
   }
 
   #compileModules({ helpers, bytes }: RegionModule): Pick<CompiledRegions, 'helpers' | 'module'> {
@@ -182,6 +193,8 @@ export class RegionPipeline {
 interface Found {
   readonly id: number;
   readonly region: Region | undefined;
+  readonly noted: boolean;
+  readonly listing?: RegionJob['listing'];
   page(distance: number): RegionPage | undefined;
   readonly hostPage: HostPage;
 }
@@ -194,6 +207,10 @@ export function nothingCompiled(left: readonly number[]): CompiledRegions {
 function costOf({ helpers, bytes }: RegionModule): CompileCost {
   const all = [...helpers.map((helper) => helper.bytes), bytes];
   return { modules: all.length, bytes: all.reduce((sum, { length }) => sum + length, 0), milliseconds: 0 };
+}
+
+function hasInstruction({ blocks }: Region, offset: bigint): boolean {
+  return [...blocks.values()].some((block) => block.instructions.some((one) => BigInt(one.offset) === offset));
 }
 
 /** Constant data of semantics, placed once. */
