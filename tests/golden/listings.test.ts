@@ -7,7 +7,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { formatListing } from '@lodger/vmm/engine/wasm/text/region-listing.js';
+import { formatListing } from '@lodger/vmm/engine/wasm/text/listing-format.js';
 import { RegionPipeline } from '@lodger/vmm/engine/wasm/translator/region-compiler.js';
 import {
   Assembler, ah, al, bl, eax, ebx, ecx, edx, esi, mem, rax, rbx, rcx, rdi, rdx, rsi, xmm,

@@ -3,7 +3,8 @@ import '../../../types/webassembly.ts';
 import type { CpuFeature } from '../../../x86/instructions/table/notation.ts';
 import { type Decoder, createDecoder } from '../../../x86/decode/decoder.ts';
 import { semantics } from '../semantics-table.ts';
-import { type RegionListing, listRegion } from '../text/region-listing.ts';
+import type { RegionListing } from '../text/listing-format.ts';
+import { listRegion } from '../text/region-listing.ts';
 import { type Region, type RegionPage, findRegion, inPage, pageOf } from './region.ts';
 import type { HostPage, RegionEntry } from './region-function.ts';
 import { type RegionModule, RegionModuleMaker } from './region-module.ts';
@@ -44,7 +45,8 @@ export interface RegionJob {
   /** The entry's page first. */
   readonly pages: readonly JobPage[];
   /** Whoever wants to read the code of the region, if the instruction at `address` is in it. */
-  readonly listing?: { readonly address: bigint; /** Linear address of the entry's page. */ readonly page: bigint };
+  readonly listing?:
+    { readonly address: bigint; /** Linear address of the entry's page. */ readonly page: bigint } | undefined;
 }
 
 /** Code of a region, as it was when the region was translated. */
@@ -164,7 +166,9 @@ export class RegionPipeline {
     };
     const region = findRegion({ entry, user, page }, this.#decoder, (name) => semantics.has(name));
     const noted =
-      listing !== undefined && region !== undefined && hasInstruction(region, listing.address - listing.page);
+      listing !== undefined &&
+      region !== undefined &&
+      hasInstruction(region, BigInt.asIntN(64, listing.address - listing.page));
     const found = { id, region, noted, page, hostPage: (distance: number) => known.get(distance)!.page };
     return noted ? { ...found, listing } : found;
   }

@@ -23,7 +23,8 @@ import type { TranslationCaches } from '../softmmu/translation-caches.ts';
 import type { VmLayout } from '../softmmu/vm-layout.ts';
 import { inPage, pageOf } from './region.ts';
 import { regionName } from './region-module.ts';
-import type { CodePiece, CompiledRegion, CompiledRegions, RegionCompiler } from './region-compiler.ts';
+import type { RegionListing } from '../text/listing-format.ts';
+import type { CodePiece, CompiledRegion, CompiledRegions, RegionCompiler, RegionJob } from './region-compiler.ts';
 
 export interface TranslatorParts {
   readonly layout: VmLayout;
@@ -36,6 +37,15 @@ export interface TranslatorParts {
   readonly compiler: RegionCompiler;
   /** Samples of a block before it is translated; 0 translates every block when it is first met. */
   readonly threshold: number;
+  readonly watch?: TranslationWatch | undefined;
+}
+
+/** Somebody who wants to read what guest code is translated to. */
+export interface TranslationWatch {
+  /** Linear address of an instruction. */
+  readonly address: bigint;
+  /** A region that the instruction is in was translated. */
+  readonly onListing: (listing: RegionListing) => void;
 }
 
 /** Most regions: then all are dropped. V8 ends the process somewhere above 50,000 modules (JIT-LIMITS.md). */
@@ -219,7 +229,16 @@ export class Translator {
       page: one.page,
       heads: this.#heads(vcpu, one.page, key),
     }));
-    this.#parts.compiler.submit({ id, entry, user: (key & ModeKey.User) !== 0, pages });
+    const listing = this.#listingWanted(linear - BigInt(entry));
+    this.#parts.compiler.submit({ id, entry, user: (key & ModeKey.User) !== 0, pages, ...(listing && { listing }) });
+  }
+
+  /** For a region whose entry is in the page. */
+  #listingWanted(page: bigint): RegionJob['listing'] {
+    const address = this.#parts.watch?.address;
+    if (address === undefined) return undefined;
+    const distance = BigInt.asIntN(64, address - page) / BigInt(PageSize);
+    return distance >= -MaxDistance && distance <= MaxDistance ? { address, page } : undefined;
   }
 
   /** Pages near a linear address that code was jumped to lately, by distance: what the jump cache tells of them. */
@@ -278,7 +297,10 @@ export class Translator {
     for (const id of left) this.#pending.delete(id);
     if (!module || !regions.some(({ id }) => this.#pending.has(id))) return;
     const { exports } = new WebAssembly.Instance(module, imports);
-    regions.forEach((region, i) => this.#installRegion(region, exports[regionName(i)]!));
+    regions.forEach((region, i) => {
+      if (region.listing) this.#parts.watch?.onListing(region.listing);
+      this.#installRegion(region, exports[regionName(i)]!);
+    });
   }
 
   #installRegion({ id, entries, pieces, instructions }: CompiledRegion, code: unknown): void {
