@@ -5,10 +5,12 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { buildElf, LinuxNote } from '@lodger/vmm/boot/testing/kernel-builder.js';
+import { ensureGuestImage } from '#lodger/images/index.js';
+import { readKernelSymbols } from '#lodger/vm/guest-symbols.js';
 import { VirtualMachine } from 'lodger';
 import { Assembler, al, eax, ecx, rax, rbx } from '../guest/assembler.ts';
 import { debugExit, print, repeat, spin, store, writeSmallKernel } from './small-kernel.ts';
-import { lodgerCommand, scratchFolder, startLodger } from './support.ts';
+import { lodgerCommand, noLinux, scratchFolder, startLodger } from './support.ts';
 
 const folder = scratchFolder();
 const Rounds = 1_000_000;
@@ -64,6 +66,18 @@ const hot = symbolKernel('hot', 400_000_000);
 const cold = symbolKernel('cold', 1000);
 const endless = join(folder, 'endless');
 writeSmallKernel(endless, spin);
+
+test("a distribution's kernel has names, though it is stripped", { skip: noLinux }, async () => {
+  const { kernel } = await ensureGuestImage();
+  const symbols = await readKernelSymbols(kernel);
+  for (const name of ['start_kernel', 'schedule', 'memset', 'entry_SYSCALL_64', 'do_syscall_64']) {
+    const address = symbols!.addressOf(name);
+    assert.ok(address !== undefined && address > 0xffff_ffff_8100_0000n, name);
+    assert.equal(symbols!.find(address + 1n)!.offset, 1);
+  }
+  // Where it starts, before it turns to the addresses that it was linked for
+  assert.equal(symbols!.find(BigInt(Physical))?.name, 'startup_64');
+});
 
 describe('--profile', () => {
   test('finds the hot symbol, in both tiers', async () => {

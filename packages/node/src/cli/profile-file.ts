@@ -10,6 +10,8 @@ import { SaveFile } from '../vm/saved-machine.ts';
 /** Chrome's developer tools, and editors, open files with such names. */
 const ChromeSuffix = '.cpuprofile';
 const Listed = 5;
+/** The mode of the file. */
+const AsUmaskSays = 0o666;
 
 export class ProfileFile {
   readonly path: string;
@@ -23,7 +25,7 @@ export class ProfileFile {
    */
   constructor(path: string) {
     this.path = path;
-    this.#file = new SaveFile(path, profileFailed);
+    this.#file = new SaveFile(path, profileFailed, AsUmaskSays);
   }
 
   /** @throws HostError */

@@ -1,4 +1,8 @@
-/** Samples with names: what a guest spent its time on. */
+/**
+ * Samples with names: what a guest spent its time on.
+ *
+ * Leaves out who called the code, symbols of kernel modules, and which program a process runs.
+ */
 import type { FoundSymbol } from '../symbols/symbol-table.ts';
 import { type ProfileSamples, type Tier, privilegeOf, tierOf } from './samples.ts';
 

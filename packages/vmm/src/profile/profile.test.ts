@@ -5,7 +5,6 @@ import { GuestProfile, type ProfileSymbols } from './guest-profile.ts';
 import { type Sample, SampleBuffer, Tier, TierName } from './samples.ts';
 
 const sample: Sample = {
-  vcpu: 0,
   address: 0xffff_ffff_8100_0010n,
   space: 0n,
   privilege: 0,

@@ -12,8 +12,8 @@ export interface ProfileSamples {
   readonly addresses: BigUint64Array;
   /** CR3. */
   readonly spaces: BigUint64Array;
-  /** Privilege level (bits 0 and 1), {@link Tier} (bit 2), vCPU (from bit 3 on). */
-  readonly kinds: Uint16Array;
+  /** Privilege level (bits 0 and 1), {@link Tier} (bit 2). */
+  readonly kinds: Uint8Array;
   /** Milliseconds in guest code. */
   readonly times: Float64Array;
   /** Instructions of the interpreter, and of translated code. */
@@ -22,14 +22,11 @@ export interface ProfileSamples {
 }
 
 const TierBit = 2;
-const VcpuBit = 3;
 
 export const privilegeOf = (kind: number): number => kind & 3;
 export const tierOf = (kind: number): Tier => ((kind >> TierBit) & 1) as Tier;
-export const vcpuOf = (kind: number): number => kind >> VcpuBit;
 
 export interface Sample {
-  readonly vcpu: number;
   readonly address: bigint;
   readonly space: bigint;
   readonly privilege: number;
@@ -47,7 +44,7 @@ const FirstInterval = 0.05;
 export class SampleBuffer {
   readonly #addresses: BigUint64Array;
   readonly #spaces: BigUint64Array;
-  readonly #kinds: Uint16Array;
+  readonly #kinds: Uint8Array;
   readonly #times: Float64Array;
   readonly #interpreted: Float64Array;
   readonly #translated: Float64Array;
@@ -58,18 +55,18 @@ export class SampleBuffer {
   constructor(capacity = DefaultCapacity) {
     this.#addresses = new BigUint64Array(capacity);
     this.#spaces = new BigUint64Array(capacity);
-    this.#kinds = new Uint16Array(capacity);
+    this.#kinds = new Uint8Array(capacity);
     this.#times = new Float64Array(capacity);
     this.#interpreted = new Float64Array(capacity);
     this.#translated = new Float64Array(capacity);
   }
 
-  add({ vcpu, address, space, privilege, tier, time, interpreted, translated }: Sample): void {
+  add({ address, space, privilege, tier, time, interpreted, translated }: Sample): void {
     if (this.#count === this.#addresses.length) this.#thin();
     const i = this.#count++;
     this.#addresses[i] = address;
     this.#spaces[i] = space;
-    this.#kinds[i] = privilege | (tier << TierBit) | (vcpu << VcpuBit);
+    this.#kinds[i] = privilege | (tier << TierBit);
     this.#times[i] = time;
     this.#interpreted[i] = interpreted;
     this.#translated[i] = translated;

@@ -51,7 +51,6 @@ export class Profiler {
     if (pending.time < this.#buffer.interval) return;
     const interpreted = Math.max(0, pending.instructions - pending.translated);
     this.#buffer.add({
-      vcpu,
       address,
       space: cpu.u64(Cpu.Cr3),
       privilege: cpu.u32(Cpu.Cpl),
