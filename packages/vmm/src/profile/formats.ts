@@ -9,6 +9,9 @@ export interface ProfileOrigin {
   readonly exporter: string;
 }
 
+/** Of milliseconds: more digits only make files larger. */
+const Precision = 1000;
+
 /** Indices of frames, from the outside in, and what each stack of a row of samples weighs. */
 interface SampledProfile {
   readonly type: 'sampled';
@@ -38,7 +41,7 @@ export function speedscopeProfile(profile: GuestProfile, { name, exporter }: Pro
     weigh: (entry: ProfileEntry) => number,
   ): SampledProfile => {
     const entries = profile.entries
-      .map((entry) => ({ entry, weight: weigh(entry) }))
+      .map((entry) => ({ entry, weight: Math.round(weigh(entry) * Precision) / Precision }))
       .filter(({ weight }) => weight > 0);
     return {
       type: 'sampled',

@@ -188,6 +188,41 @@ describe('functions', () => {
     assert.equal(lines[1], '  (return (if (result i32) (local.get $0) (then (i32.const 1)) (else (i32.const 2))))');
   });
 
+  test('a statement in the middle of an expression comes after what was computed before it', () => {
+    const lines = textOf(['i32'], ['i32'], (f) => {
+      // local.get 0; if (result i32) { i32.const 5; local.set 0; i32.const 1 } else { i32.const 2 }; i32.add
+      f.emit([0x20, 0, 0x20, 0, 0x04, 0x7f, 0x41, 5, 0x21, 0, 0x41, 1, 0x05, 0x41, 2, 0x0b, 0x6a, 0x0f]);
+    });
+    assert.deepEqual(lines.slice(1, -1), [
+      '  (local.get $0)',
+      '  (local.get $0)',
+      '  if (result i32)',
+      '    (local.set $0 (i32.const 5))',
+      '    (i32.const 1)',
+      '  else',
+      '    (i32.const 2)',
+      '  end',
+      '  (return (i32.add))',
+    ]);
+  });
+
+  test('the same in the second branch', () => {
+    const lines = textOf(['i32'], ['i32'], (f) => {
+      // local.get 0; if (result i32) { i32.const 1 } else { i32.const 5; local.set 0; i32.const 2 }; return
+      f.emit([0x20, 0, 0x04, 0x7f, 0x41, 1, 0x05, 0x41, 5, 0x21, 0, 0x41, 2, 0x0b, 0x0f]);
+    });
+    assert.deepEqual(lines.slice(1, -1), [
+      '  (local.get $0)',
+      '  if (result i32)',
+      '    (i32.const 1)',
+      '  else',
+      '    (local.set $0 (i32.const 5))',
+      '    (i32.const 2)',
+      '  end',
+      '  (return)',
+    ]);
+  });
+
   test('a long statement has a line for each operand', () => {
     const lines = textOf(['i32'], [], (f) => {
       const n = f.param('i32', 0);

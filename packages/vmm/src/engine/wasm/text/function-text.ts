@@ -32,9 +32,12 @@ interface Node {
   readonly operands: readonly Node[];
 }
 
+/** The head of an expression that stands above already: its value is on the stack. */
+const Said = '';
+
 /** A block, loop or if that is open. */
 interface Frame {
-  readonly kind: 'function' | 'block' | 'loop' | 'if' | 'value';
+  kind: 'function' | 'block' | 'loop' | 'if' | 'value';
   readonly label: number;
   /** Of an `if` with a value: where it is, its condition, and the branch that was read. */
   readonly at: number;
@@ -250,21 +253,43 @@ class FunctionPrinter {
   }
 
   #statement(at: number, head: string, operands: number, comment = ''): void {
-    if (this.#frames.at(-1)!.kind === 'value') throw new Error(`${head} in the middle of an expression, at ${at}`);
     const node = this.#node(at, head, operands);
     this.#flush();
     this.#line(node, comment);
   }
 
-  /** What is on the stack before a statement has been computed before it. */
+  /** What is on the stack before a statement has been computed before it: it has lines of its own. */
   #flush(): void {
-    const { below } = this.#frames.at(-1)!;
-    for (const node of this.#stack.splice(below)) this.#line(node);
+    this.#frames.forEach((frame, depth) => {
+      if (frame.kind === 'value') this.#openValue(frame, depth);
+    });
+    this.#print(this.#frames.at(-1)!.below, this.#stack.length, this.#depth);
   }
 
-  #line(node: Node, comment = ''): void {
-    const lines = layOut(node, Width - this.#depth * Indent.length);
-    lines.forEach((text, i) => this.#plain(node.at, i === lines.length - 1 ? text + comment : text));
+  /** Prints expressions on the stack. Who takes them from there finds that they have been said. */
+  #print(start: number, end: number, depth: number): void {
+    for (let i = start; i < end; i++) {
+      const node = this.#stack[i]!;
+      if (node.head !== Said) this.#line(node, '', depth);
+      this.#stack[i] = { at: node.at, head: Said, operands: [] };
+    }
+  }
+
+  /** An `if` with a value in which there are statements is none of an expression. */
+  #openValue(frame: Frame, depth: number): void {
+    this.#print(this.#frames[depth - 1]!.below, frame.below, depth);
+    this.#line(frame.condition!, '', depth);
+    this.#plain(frame.at, this.#labelled(frame.head, frame), depth);
+    if (frame.then) {
+      for (const node of frame.then.operands) if (node.head !== Said) this.#line(node, '', depth + 1);
+      this.#plain(frame.at, 'else', depth);
+    }
+    frame.kind = 'if';
+  }
+
+  #line(node: Node, comment = '', depth = this.#depth): void {
+    const lines = layOut(node, Width - depth * Indent.length);
+    lines.forEach((text, i) => this.#plain(node.at, i === lines.length - 1 ? text + comment : text, depth));
   }
 
   #plain(at: number, text: string | (() => string), depth = this.#depth): void {
@@ -326,7 +351,7 @@ class FunctionPrinter {
     const frame = this.#frames.at(-1)!;
     if (frame.kind === 'value') frame.then = this.#branch(frame, 'then');
     else {
-      this.#flush();
+      this.#close(frame);
       this.#plain(at, 'else', this.#depth - 1);
     }
   }
@@ -344,9 +369,16 @@ class FunctionPrinter {
       this.#stack.push({ at: frame.at, head: frame.head, operands });
       return;
     }
-    this.#flush();
+    this.#close(frame);
     this.#frames.pop();
     if (frame.kind !== 'function') this.#plain(at, 'end');
+    if (frame.condition) this.#stack.push({ at: frame.at, head: Said, operands: [] });
+  }
+
+  /** Prints what a frame, or the first branch of an `if`, leaves on the stack. */
+  #close({ below }: Frame): void {
+    this.#flush();
+    this.#stack.length = below;
   }
 }
 
@@ -356,14 +388,18 @@ function number64(value: bigint): string {
   return value < 0n ? `-0x${(-value).toString(16)}` : `0x${value.toString(16)}`;
 }
 
-const flat = ({ head, operands }: Node): string =>
-  operands.length === 0 ? `(${head})` : `(${head} ${operands.map(flat).join(' ')})`;
+function flat({ head, operands }: Node): string {
+  return `(${[head, ...unsaid(operands).map(flat)].join(' ')})`;
+}
+
+const unsaid = (nodes: readonly Node[]): Node[] => nodes.filter(({ head }) => head !== Said);
 
 /** One line where it fits; otherwise each operand on lines of its own. */
 function layOut(node: Node, width: number): string[] {
   const line = flat(node);
-  if (line.length <= width || node.operands.length === 0) return [line];
-  const operands = node.operands.flatMap((operand) => layOut(operand, width - Indent.length - 1));
+  const below = unsaid(node.operands);
+  if (line.length <= width || below.length === 0) return [line];
+  const operands = below.flatMap((operand) => layOut(operand, width - Indent.length - 1));
   const last = operands.pop()!;
   return [`(${node.head}`, ...[...operands, `${last})`].map((text) => Indent + text)];
 }

@@ -80,7 +80,7 @@ export interface CompileCost {
   /** WebAssembly modules, those of helper functions included, and their bytes. */
   readonly modules: number;
   readonly bytes: number;
-  /** Of the compiling thread, waiting for a processor included. */
+  /** Of the compiling thread. */
   readonly milliseconds: number;
 }
 
