@@ -53,14 +53,14 @@ export function speedscopeProfile(profile: GuestProfile, { name, exporter }: Pro
       weights: entries.map(({ weight }) => weight),
     };
   };
-  const ofTier = (tier: Tier) => (entry: ProfileEntry) => (entry.tier === tier ? entry.time : 0);
   const [interpreter, translated] = TierName;
+  const [first, second] = [Tier.Interpreter, Tier.Translated];
   const profiles = [
-    part('time', 'milliseconds', ({ time }) => time),
-    part(`${interpreter}: time`, 'milliseconds', ofTier(Tier.Interpreter)),
-    part(`${translated}: time`, 'milliseconds', ofTier(Tier.Translated)),
-    part(`${interpreter}: instructions`, 'none', ({ interpreted }) => interpreted),
-    part(`${translated}: instructions`, 'none', (entry) => entry.translated),
+    part('time', 'milliseconds', ({ tiers }) => tiers[first].time + tiers[second].time),
+    part(`${interpreter}: time`, 'milliseconds', ({ tiers }) => tiers[first].time),
+    part(`${translated}: time`, 'milliseconds', ({ tiers }) => tiers[second].time),
+    part(`${interpreter}: instructions`, 'none', ({ tiers }) => tiers[first].instructions),
+    part(`${translated}: instructions`, 'none', ({ tiers }) => tiers[second].instructions),
   ];
   return {
     $schema: 'https://www.speedscope.app/file-format-schema.json',
@@ -107,18 +107,25 @@ export function cpuProfile(profile: GuestProfile): object {
   };
   node(['(root)']);
   const MicrosecondsPerMillisecond = 1000;
-  const samples = profile.entries.map(({ tier, frames }) => {
-    const leaf = node(['(root)', TierName[tier], ...frames]);
+  const taken = profile.entries.flatMap(({ frames, tiers }) =>
+    tiers.map(({ time }, tier) => ({ path: ['(root)', TierName[tier as Tier], ...frames], time })),
+  );
+  const samples: number[] = [];
+  const times: number[] = [];
+  for (const { path, time } of taken) {
+    const microseconds = Math.round(time * MicrosecondsPerMillisecond);
+    if (microseconds === 0) continue;
+    const leaf = node(path);
     leaf.hitCount++;
-    return leaf.id;
-  });
-  // A sample's time is what passes until the next one
-  const times = profile.entries.map(({ time }) => Math.round(time * MicrosecondsPerMillisecond));
+    samples.push(leaf.id);
+    times.push(microseconds);
+  }
   return {
     nodes,
     startTime: 0,
     endTime: times.reduce((sum, time) => sum + time, 0),
     samples,
+    // A sample's time is what passes until the next one
     timeDeltas: [0, ...times.slice(0, -1)],
   };
 }

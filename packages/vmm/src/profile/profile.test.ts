@@ -8,12 +8,13 @@ const sample: Sample = {
   address: 0xffff_ffff_8100_0010n,
   space: 0n,
   privilege: 0,
-  tier: Tier.Interpreter,
   time: 2,
   interpreted: 100,
   translated: 0,
 };
-const translated = { tier: Tier.Translated, interpreted: 10, translated: 5000 } as const;
+const translated = { interpreted: 0, translated: 5000 } as const;
+/** Half of the time is the interpreter's. */
+const mixed = { interpreted: 1000, translated: 5000 } as const;
 const symbols: ProfileSymbols = {
   kernel: (address) =>
     address === sample.address ? { name: 'schedule', address: address - 16n, offset: 16 } : undefined,
@@ -30,7 +31,7 @@ const small = (): GuestProfile =>
   profileOf([
     sample,
     { ...sample, time: 1 },
-    { ...sample, ...translated, time: 4 },
+    { ...sample, ...mixed, time: 4 },
     { ...sample, ...translated, address: 0x40_1234n, privilege: 3, space: 0x1234_5801n, time: 3 },
     { ...sample, address: 0xffff_ffff_c000_0123n, time: 0.5 },
   ]);
@@ -65,7 +66,6 @@ describe('a profile', () => {
     const frames = small().entries.map((entry) => entry.frames.join(' / '));
     assert.deepEqual(frames, [
       'kernel / schedule',
-      'kernel / schedule',
       'process with CR3 0x12344000 / page 0x401000',
       'kernel / page 0xffffffffc0000000',
     ]);
@@ -76,11 +76,11 @@ describe('a profile', () => {
     assert.equal(profile.samples, 5);
     const tiers = [Tier.Interpreter, Tier.Translated].map((tier) => profile.tier(tier, TierName[tier]));
     assert.deepEqual(tiers, [
-      { name: 'interpreter', time: 3.5, share: 3.5 / 10.5, instructions: 320 },
-      { name: 'translated', time: 7, share: 7 / 10.5, instructions: 10_000 },
+      { name: 'interpreter', time: 5.5, share: 5.5 / 10.5, instructions: 1300 },
+      { name: 'translated', time: 5, share: 5 / 10.5, instructions: 10_000 },
     ]);
     const [hottest] = profile.hottest();
-    assert.deepEqual(hottest, { name: 'schedule', time: 7, share: 7 / 10.5, instructions: 5210 });
+    assert.deepEqual(hottest, { name: 'schedule', time: 7, share: 7 / 10.5, instructions: 6200 });
   });
 
   test('of nothing', () => {
@@ -122,9 +122,9 @@ describe('files', () => {
     const ends = Object.fromEntries(file.profiles.map(({ name, endValue }) => [name, endValue]));
     assert.deepEqual(ends, {
       time: 10.5,
-      'interpreter: time': 3.5,
-      'translated: time': 7,
-      'interpreter: instructions': 320,
+      'interpreter: time': 5.5,
+      'translated: time': 5,
+      'interpreter: instructions': 1300,
       'translated: instructions': 10_000,
     });
   });
@@ -151,7 +151,7 @@ describe('files', () => {
         '(root) / interpreter / kernel / page 0xffffffffc0000000',
       ],
     );
-    assert.deepEqual(file.timeDeltas, [0, 3000, 4000, 3000]);
+    assert.deepEqual(file.timeDeltas, [0, 5000, 2000, 3000]);
     assert.equal(file.endTime - file.startTime, 10_500);
     assert.equal(
       file.nodes.reduce((sum, { hitCount }) => sum + hitCount, 0),

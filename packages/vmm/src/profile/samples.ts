@@ -1,6 +1,6 @@
 /** Where guest code ran, as the engine found it from time to time. Plain data, that can be sent between threads. */
 
-/** What ran the code that a sample stands for, or most of it by time. */
+/** What runs guest code. */
 export const Tier = { Interpreter: 0, Translated: 1 } as const;
 export type Tier = (typeof Tier)[keyof typeof Tier];
 export const TierName = ['interpreter', 'translated'] as const;
@@ -12,8 +12,7 @@ export interface ProfileSamples {
   readonly addresses: BigUint64Array;
   /** CR3. */
   readonly spaces: BigUint64Array;
-  /** Privilege level (bits 0 and 1), {@link Tier} (bit 2). */
-  readonly kinds: Uint8Array;
+  readonly privileges: Uint8Array;
   /** Milliseconds in guest code. */
   readonly times: Float64Array;
   /** Instructions of the interpreter, and of translated code. */
@@ -21,16 +20,10 @@ export interface ProfileSamples {
   readonly translated: Float64Array;
 }
 
-const TierBit = 2;
-
-export const privilegeOf = (kind: number): number => kind & 3;
-export const tierOf = (kind: number): Tier => ((kind >> TierBit) & 1) as Tier;
-
 export interface Sample {
   readonly address: bigint;
   readonly space: bigint;
   readonly privilege: number;
-  readonly tier: Tier;
   readonly time: number;
   readonly interpreted: number;
   readonly translated: number;
@@ -44,7 +37,7 @@ const FirstInterval = 0.05;
 export class SampleBuffer {
   readonly #addresses: BigUint64Array;
   readonly #spaces: BigUint64Array;
-  readonly #kinds: Uint8Array;
+  readonly #privileges: Uint8Array;
   readonly #times: Float64Array;
   readonly #interpreted: Float64Array;
   readonly #translated: Float64Array;
@@ -55,18 +48,18 @@ export class SampleBuffer {
   constructor(capacity = DefaultCapacity) {
     this.#addresses = new BigUint64Array(capacity);
     this.#spaces = new BigUint64Array(capacity);
-    this.#kinds = new Uint8Array(capacity);
+    this.#privileges = new Uint8Array(capacity);
     this.#times = new Float64Array(capacity);
     this.#interpreted = new Float64Array(capacity);
     this.#translated = new Float64Array(capacity);
   }
 
-  add({ address, space, privilege, tier, time, interpreted, translated }: Sample): void {
+  add({ address, space, privilege, time, interpreted, translated }: Sample): void {
     if (this.#count === this.#addresses.length) this.#thin();
     const i = this.#count++;
     this.#addresses[i] = address;
     this.#spaces[i] = space;
-    this.#kinds[i] = privilege | (tier << TierBit);
+    this.#privileges[i] = privilege;
     this.#times[i] = time;
     this.#interpreted[i] = interpreted;
     this.#translated[i] = translated;
@@ -78,7 +71,7 @@ export class SampleBuffer {
       count,
       addresses: this.#addresses.slice(0, count),
       spaces: this.#spaces.slice(0, count),
-      kinds: this.#kinds.slice(0, count),
+      privileges: this.#privileges.slice(0, count),
       times: this.#times.slice(0, count),
       interpreted: this.#interpreted.slice(0, count),
       translated: this.#translated.slice(0, count),
@@ -93,7 +86,7 @@ export class SampleBuffer {
       const stays = i % 2 === 0 ? a : b;
       this.#addresses[i] = this.#addresses[stays]!;
       this.#spaces[i] = this.#spaces[stays]!;
-      this.#kinds[i] = this.#kinds[stays]!;
+      this.#privileges[i] = this.#privileges[stays]!;
       this.#times[i] = this.#times[a]! + this.#times[b]!;
       this.#interpreted[i] = this.#interpreted[a]! + this.#interpreted[b]!;
       this.#translated[i] = this.#translated[a]! + this.#translated[b]!;

@@ -2,13 +2,11 @@
  * Takes samples of guest code where vCPUs come back from it: a slice ends after a certain number of instructions, wherever
  * the guest is then. So it costs a look at the clock for each slice.
  */
-import { type ProfileSamples, SampleBuffer, Tier } from '../../profile/samples.ts';
+import { type ProfileSamples, SampleBuffer } from '../../profile/samples.ts';
 import { Cpu } from './interpreter/cpu-layout.ts';
 import type { RareCpu } from './rare/rare-cpu.ts';
 
 const NanosecondsPerMillisecond = 1e6;
-/** How many instructions of translated code take as long as one of the interpreter: decides which tier a sample counts for. */
-const InterpreterCost = 5;
 
 /** What a vCPU did since its last sample. */
 interface Pending {
@@ -54,7 +52,6 @@ export class Profiler {
       address,
       space: cpu.u64(Cpu.Cr3),
       privilege: cpu.u32(Cpu.Cpl),
-      tier: interpreted * InterpreterCost > pending.translated ? Tier.Interpreter : Tier.Translated,
       time: pending.time,
       interpreted,
       translated: pending.translated,
