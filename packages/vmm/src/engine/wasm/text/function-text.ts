@@ -1,6 +1,7 @@
 /**
  * A function of a module as WebAssembly text (WebAssembly Core Specification, "Text Format: Instructions"): expressions are
- * folded, statements have a line each, or several where they are long.
+ * folded, statements have a line each, or several where they are long. Leaves out the alignment of memory accesses: none is
+ * ever promised.
  */
 import type { ValueType } from '../encoder/values.ts';
 import { type WasmFunction, type WasmModule, WasmReader, valueTypeOf } from './module-reader.ts';
