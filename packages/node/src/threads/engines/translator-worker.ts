@@ -1,7 +1,9 @@
 /** The translator's thread: compiles what the machine's thread asks for, several regions to a module. */
+import { readFileSync } from 'node:fs';
 import { receiveMessageOnPort, workerData } from 'node:worker_threads';
 import {
   RegionPipeline,
+  nothingCompiled,
   type CompiledRegions,
   type RegionJob,
 } from '@lodger/vmm/engine/wasm/translator/region-compiler.js';
@@ -17,8 +19,22 @@ nameThread('translator');
 let pipeline: RegionPipeline | undefined;
 const jobs: RegionJob[] = [];
 
+/**
+ * Milliseconds of processor time of this thread (proc(5), /proc/pid/schedstat), or where the host does not tell it, of real
+ * time.
+ */
+function threadTime(): number {
+  try {
+    const [nanoseconds] = readFileSync('/proc/thread-self/schedstat', 'utf8').split(' ');
+    return Number(nanoseconds) / 1e6;
+  } catch {
+    return performance.now();
+  }
+}
+
 function take(request: TranslatorRequest): void {
-  if (request.kind === 'setup') pipeline = new RegionPipeline(request.setup, compileTiered);
+  if (request.kind === 'setup')
+    pipeline = new RegionPipeline(request.setup, { compile: compileTiered, now: threadTime });
   else jobs.push(request.job);
 }
 
@@ -29,7 +45,7 @@ function compile(batch: readonly RegionJob[]): CompiledRegions[] {
   } catch (error) {
     if (batch.length > 1) return batch.flatMap((job) => compile([job]));
     process.emitWarning(`a region was not translated: ${error instanceof Error ? error.message : String(error)}`);
-    return [{ helpers: [], module: undefined, regions: [], left: batch.map(({ id }) => id) }];
+    return [nothingCompiled(batch.map(({ id }) => id))];
   }
 }
 

@@ -13,6 +13,7 @@ import type { CpuChoice } from '../../x86/cpu-models.ts';
 import type { CpuFeature } from '../../x86/instructions/table/notation.ts';
 import { createDecoder } from '../../x86/decode/decoder.ts';
 import type { Engine, EngineVm, EngineVmConfig, MemorySlot, Vcpu } from '../engine.ts';
+import type { ProfileSamples } from '../../profile/samples.ts';
 import type { VcpuState, VmState } from '../state.ts';
 import { type CoreExports, buildCore } from './interpreter/core-module.ts';
 import { Cpu, SegmentIndex } from './interpreter/cpu-layout.ts';
@@ -39,7 +40,8 @@ import {
   vmLayout,
 } from './softmmu/vm-layout.ts';
 import type { CreateCompiler } from './translator/region-compiler.ts';
-import { Translator, type TranslatorStatistics } from './translator/translator.ts';
+import { type TranslationWatch, Translator, type TranslatorStatistics } from './translator/translator.ts';
+import { Profiler } from './profiler.ts';
 import { WasmVcpu } from './wasm-vcpu.ts';
 
 /** How the host's runtime compiles the core: eagerly and with the optimizing tier, where it can be told. */
@@ -53,6 +55,8 @@ export interface WasmEngineOptions {
   readonly arenaSize?: number;
   /** Translates hot code; without, all is interpreted. */
   readonly translator?: TranslatorOptions;
+  /** Samples where guest code runs. Read with {@link WasmEngineVm.profile}. */
+  readonly profile?: boolean;
   /** Counts executions by handler (slower): for benchmarks. Read with {@link WasmEngineVm.executionCounts}. */
   readonly countExecutions?: boolean;
 }
@@ -64,6 +68,7 @@ export interface TranslatorOptions {
   readonly threshold?: number;
   /** Ask the runtime for its optimizing tier at once. */
   readonly optimized?: boolean;
+  readonly watch?: TranslationWatch;
 }
 
 /** A slice is some 30 µs of interpreting: this is about the time that compiling a region takes. */
@@ -110,6 +115,8 @@ export interface EngineStatistics {
   /** Of the instructions, those of translated code, and how often that was entered. */
   readonly translatedInstructions: number;
   readonly regionEntries: number;
+  /** Accesses of instructions to memory that the TLB did not know. */
+  readonly tlbMisses: number;
   /** Undefined without translator. */
   readonly translator: TranslatorStatistics | undefined;
 }
@@ -137,10 +144,12 @@ export class WasmEngineVm implements EngineVm {
   readonly #slots = new Map<number, MemorySlot & { host: number }>();
   #dataNext = VmBlock + VmField.Data;
   readonly #data = new Map<string, number>();
+  readonly #profiler: Profiler | undefined;
   #counters: number | undefined;
 
   constructor(config: EngineVmConfig, options: WasmEngineOptions) {
     this.#clock = config.clock;
+    if (options.profile) this.#profiler = new Profiler(config.vcpus, () => config.clock.now());
     this.#tsc = new TscRate(config.tscKhz);
     this.layout = vmLayout(config.vcpus, config.memorySize, options.slackSize, options.arenaSize);
     const memory = createMemory(this.layout.wasmPages);
@@ -232,7 +241,7 @@ export class WasmEngineVm implements EngineVm {
   }
 
   #createTranslator(
-    { createCompiler, threshold = Number((globalThis as any).process.env.TH ?? 24), optimized = !!(globalThis as any).process.env.OPT }: TranslatorOptions,
+    { createCompiler, threshold = Number((globalThis as any).process.env.TH ?? 24), optimized = !!(globalThis as any).process.env.OPT, watch }: TranslatorOptions,
     memory: WebAssembly.Memory,
     features: ReadonlySet<CpuFeature>,
     rare: { readonly names: readonly string[]; readonly call: (cpu: number, record: number, index: number) => number },
@@ -258,6 +267,7 @@ export class WasmEngineVm implements EngineVm {
       rare: rare.call,
       compiler,
       threshold,
+      watch,
     });
     caches.onDrop = (page) => translator.dropPage(page);
     return translator;
@@ -293,8 +303,14 @@ export class WasmEngineVm implements EngineVm {
       forms: this.handlers.numbers.size,
       translatedInstructions: this.#cpus.reduce((sum, cpu) => sum + Number(cpu.u64(Cpu.RegionRetired)), 0),
       regionEntries: this.#cpus.reduce((sum, cpu) => sum + cpu.u32(Cpu.RegionEntries), 0),
+      tlbMisses: this.#cpus.reduce((sum, cpu) => sum + Number(cpu.u64(Cpu.TlbMisses)), 0),
       translator: this.#translator?.statistics,
     };
+  }
+
+  /** Samples so far; undefined unless asked for in the options. */
+  profile(): ProfileSamples | undefined {
+    return this.#profiler?.samples;
   }
 
   interruptLine(gsi: number): InterruptLine {
@@ -307,6 +323,7 @@ export class WasmEngineVm implements EngineVm {
       core: this.core,
       tsc: this.#tsc,
       paravirtual: this.#model.paravirtual,
+      profiler: this.#profiler,
       xstateSupported: this.#model.xstateSupported,
       now: () => BigInt(Math.floor(this.#clock.now())),
       firstTscOffset: () => this.#cpus[0]!.u64(Cpu.TscOffset),

@@ -15,6 +15,7 @@ import { EventKind } from './interpreter/events.ts';
 import { Rflag } from './emit/lazy-flags.ts';
 import { Record } from './interpreter/record.ts';
 import type { Paravirtual } from './pv/paravirtual.ts';
+import type { Profiler } from './profiler.ts';
 import type { RareCpu } from './rare/rare-cpu.ts';
 import { ModeKey } from './softmmu/block-header.ts';
 import { initState, loadState, saveShadow, saveState } from './vcpu-state.ts';
@@ -40,6 +41,8 @@ export interface VcpuHost {
   readonly core: CoreExports;
   readonly tsc: TscRate;
   readonly paravirtual: Paravirtual;
+  /** Where somebody wants to know what the guest spends its time on. */
+  readonly profiler: Profiler | undefined;
   /** State components that XCR0 may turn on. */
   readonly xstateSupported: bigint;
   /** The clock's nanoseconds. */
@@ -168,7 +171,10 @@ export class WasmVcpu implements Vcpu {
     if (!isReplay && this.#debug.breakpoints?.includes(this.#linearRip)) return this.#debugExit('breakpoint');
     const before = this.cpu.u32(Cpu.Retired);
     const stepped = this.#step;
+    const { profiler } = this.#host;
+    profiler?.enter(this.cpu);
     const exit = stepped ? this.#runStep() : this.#runSlice();
+    profiler?.leave(this.id, this.cpu, this.#linearRip);
     const retired = (this.cpu.u32(Cpu.Retired) - before) >>> 0;
     this.#quota -= retired + RoundTripInstructions;
     if (exit === LoopExit.Budget && !stepped && !this.#step) this.#quota = 0;

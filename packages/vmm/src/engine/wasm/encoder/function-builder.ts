@@ -56,6 +56,17 @@ export interface Template {
 type FreeLocals = Record<ValueType, number[]>;
 const noneFree = (): FreeLocals => ({ i32: [], i64: [], f32: [], f64: [], v128: [] });
 
+/** What is kept of a function for people who read its text. */
+export interface FunctionNotes {
+  /** Of locals, by index. */
+  readonly names: Map<number, string>;
+  /**
+   * In order: what the code from an offset on was emitted for; undefined for what belongs to nothing in particular. Offsets
+   * are those in the function's code when it is finished.
+   */
+  readonly places: { offset: number; place: number | undefined }[];
+}
+
 export class FunctionBuilder {
   readonly params: readonly ValueType[];
   readonly results: readonly ValueType[];
@@ -66,6 +77,8 @@ export class FunctionBuilder {
   #hints: { offset: number; likely: boolean }[] = [];
   #localTypes: ValueType[] = [];
   #firstLocal: number;
+  /** Undefined unless somebody asks: then to be set before anything is emitted. */
+  notes: FunctionNotes | undefined;
   #depth = 0;
   #free = noneFree();
   #scope: { type: ValueType; index: number }[] | undefined;
@@ -96,6 +109,8 @@ export class FunctionBuilder {
   backTo({ code, hints }: { readonly code: number; readonly hints: number }): void {
     this.#code.truncate(code);
     this.#hints.length = hints;
+    const places = this.notes?.places ?? [];
+    while (places.length > 0 && places.at(-1)!.offset > code) places.pop();
   }
 
   /** Puts what `body` emits before everything emitted so far: outside of all blocks, once, without branch hints. */
@@ -107,6 +122,15 @@ export class FunctionBuilder {
     body();
     this.#code = code;
     if (this.#hints.length !== hints) throw new Error('branch hints cannot be put before others');
+  }
+
+  /** Notes what is emitted from here on is for. */
+  notePlace(place: number | undefined): void {
+    this.notes?.places.push({ offset: this.#code.length, place });
+  }
+  /** Notes what a local is called in text. */
+  noteName({ local }: Local<Value>, name: string): void {
+    this.notes?.names.set(local, name);
   }
 
   param<T extends ValueType>(type: T, index: number): Local<ValueOfType[T]> {
@@ -322,6 +346,7 @@ export class FunctionBuilder {
     bytes.set(this.#code.view(), start);
     bytes[bytes.length - 1] = 0x0b;
     const hints = this.#hints.map(({ offset, likely }) => ({ offset: offset + start, likely }));
+    for (const place of this.notes?.places ?? []) place.offset += this.#prologue.length;
     return { bytes, hints };
   }
 

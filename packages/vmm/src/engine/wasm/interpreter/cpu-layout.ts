@@ -154,6 +154,8 @@ export const Cpu = {
   RareArgument: 0x870,
   RareArgument2: 0x878,
   RareResult: 0x880,
+  /** i64: accesses of instructions to memory that the TLB did not know. */
+  TlbMisses: 0x888,
   /** A record whose handler enters the loop at Cpu.Rip. 32 bytes. */
   EntryRecord: 0x8a0,
   /** A record whose offset, length and count describe the instruction that translated code was left at. 32 bytes. */

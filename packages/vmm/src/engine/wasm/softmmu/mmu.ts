@@ -150,7 +150,10 @@ function defineResolve(module: ModuleBuilder, mmu: MmuFunctions, layout: VmLayou
         });
       });
       f.unlikely(cpu.load32(Cpu.Dr7).and(DebugEnables).ne(0), () => watch(f, cpu, linear, size, isWrite, host));
-      f.if(access.and(Access.System).eqz(), () => fillTlb(f, cpu, linear, page, host, isWrite));
+      f.if(access.and(Access.System).eqz(), () => {
+        f.store64(cpu, Cpu.TlbMisses, cpu.load64(Cpu.TlbMisses).add(1));
+        fillTlb(f, cpu, linear, page, host, isWrite);
+      });
       f.return(host);
     });
     f.return(i32(0));

@@ -121,11 +121,27 @@ class RegionEmitter {
     this.#at = f.local('i32');
     this.#status = f.local('i32');
     this.#target = f.local('i64');
+    this.#noteNames();
     const blocks = [...region.blocks.values()];
     this.#blocks = [undefined, ...blocks];
     this.#nodes = new Map(blocks.map((block, i) => [block.start, i + 1]));
     this.#returnSites = returnSites(region);
     this.#plan = planFlow({ successors: this.#successors() });
+  }
+
+  #noteNames(): void {
+    const locals = {
+      cpu: this.#cpu,
+      left: this.#left,
+      next: this.#next,
+      page: this.#page,
+      stamp: this.#stamp,
+      tlb: this.#tlb,
+      at: this.#at,
+      status: this.#status,
+      target: this.#target,
+    };
+    if (this.#f.notes) for (const [name, local] of Object.entries(locals)) this.#f.noteName(local, name);
   }
 
   /** Position of a block among the targets of the dispatcher. */
@@ -153,11 +169,13 @@ class RegionEmitter {
           this.#jumpLabel = jump;
           this.#tree(Dispatcher);
         });
+        f.notePlace(undefined);
         f.store64(this.#cpu, Cpu.Rip, this.#target);
         f.store32(this.#cpu, Cpu.ExitRecord, 0);
         f.set(this.#status, i32(0));
         f.br(out);
       });
+      f.notePlace(undefined);
       this.#leftAt();
     });
     this.#flags.forget();
@@ -232,10 +250,11 @@ class RegionEmitter {
   #block(node: number, block: BasicBlock): void {
     const { instructions } = block;
     for (let i = 0; i < instructions.length;) {
-      const run = stackRunLength(instructions, i);
+      const run = Math.max(stackRunLength(instructions, i), 1);
+      for (let j = i; j < i + run; j++) this.#f.notePlace(instructions[j]!.offset);
       if (run > 1) this.#copy(instructions.slice(i, i + run), i + 1, (places) => this.#stackRun(places));
       else this.#instruction(node, block, instructions[i]!, i + 1);
-      i += Math.max(run, 1);
+      i += run;
     }
     const count = instructions.length;
     if (block.fall !== undefined) this.#goTo(node, block.fall, count);

@@ -1,5 +1,5 @@
 /** Modules of translated regions, and of the helper functions that their instructions call. */
-import { FunctionBuilder, type FunctionRef } from '../encoder/function-builder.ts';
+import { FunctionBuilder, type FunctionNotes, type FunctionRef } from '../encoder/function-builder.ts';
 import { ModuleBuilder } from '../encoder/module-builder.ts';
 import type { Semantic } from '../../../x86/instructions/semantics/context.ts';
 import type { CoreFunctions } from '../emit/base-semantics.ts';
@@ -25,6 +25,15 @@ export interface RegionModule {
   readonly bytes: Uint8Array<ArrayBuffer>;
   /** Of each region: where it is entered. */
   readonly entries: readonly (readonly RegionEntry[])[];
+  /** Of each region: its notes, if they were asked for. */
+  readonly notes: readonly (FunctionNotes | undefined)[];
+}
+
+export interface RegionToMake {
+  readonly region: Region;
+  readonly hostPage: HostPage;
+  /** For people who read the code: {@link RegionModule.notes}. */
+  readonly noted: boolean;
 }
 
 export interface RegionModuleOptions extends Pick<CoreFunctions, 'rareIndex' | 'data'> {
@@ -59,18 +68,24 @@ export class RegionModuleMaker {
     this.#options = options;
   }
 
-  make(regions: readonly { readonly region: Region; readonly hostPage: HostPage }[]): RegionModule {
+  make(regions: readonly RegionToMake[]): RegionModule {
     this.#made = [];
     return this.#build(({ module, core }) => {
       if (this.#options.optimized) module.compileOptimized();
       const semantic = (mnemonic: string): Semantic => this.#options.semantic(mnemonic)!;
-      const entries = regions.map(({ region, hostPage }, i) => {
+      const entries = regions.map(({ region, hostPage, noted }, i) => {
         const f = new FunctionBuilder(RegionParams, RegionResults);
+        if (noted) f.notes = { names: new Map(), places: [] };
         const made = emitRegion(f, region, core, semantic, hostPage, this.#templates);
         return { f, made, name: regionName(i) };
       });
       for (const { f, name } of entries) module.export(name, module.adopt(name, f));
-      return { helpers: this.#made, bytes: module.finish(), entries: entries.map(({ made }) => made) };
+      return {
+        helpers: this.#made,
+        bytes: module.finish(),
+        entries: entries.map(({ made }) => made),
+        notes: entries.map(({ f }) => f.notes),
+      };
     });
   }
 

@@ -6,6 +6,7 @@ import type { FunctionBuilder } from '../encoder/function-builder.ts';
 import { type I32, type I64, type I64Like, type Local, type V128, i64 } from '../encoder/values.ts';
 import type { Width } from '../../../x86/instructions/semantics/context.ts';
 import { type FlagStorage, type FlagWord, FlagWords } from '../emit/lazy-flags.ts';
+import { fieldName } from '../text/field-names.ts';
 import { gprOffset, xmmOffset, ymmHighOffset } from '../interpreter/cpu-layout.ts';
 
 /** What code does with registers: a bit of each, by {@link Cached.bit}. */
@@ -48,6 +49,9 @@ export class RegisterLocals implements FlagStorage {
     this.#xmms = Array.from({ length: XmmCount }, (_, i) => vector(xmmOffset(i), i));
     this.#highs = Array.from({ length: XmmCount }, (_, i) => vector(ymmHighOffset(i), XmmCount + i));
     this.#flags = new Map(FlagWords.map((word, i) => [word, integer(word, GprCount + i)]));
+    if (f.notes)
+      for (const { local, offset } of [...this.#allIntegers(), ...this.#allVectors()])
+        f.noteName(local, fieldName(offset)!);
   }
 
   /** What all code so far does. */

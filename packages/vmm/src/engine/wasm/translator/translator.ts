@@ -23,7 +23,8 @@ import type { TranslationCaches } from '../softmmu/translation-caches.ts';
 import type { VmLayout } from '../softmmu/vm-layout.ts';
 import { inPage, pageOf } from './region.ts';
 import { regionName } from './region-module.ts';
-import type { CodePiece, CompiledRegion, CompiledRegions, RegionCompiler } from './region-compiler.ts';
+import type { RegionListing } from '../text/listing-format.ts';
+import type { CodePiece, CompiledRegion, CompiledRegions, RegionCompiler, RegionJob } from './region-compiler.ts';
 
 export interface TranslatorParts {
   readonly layout: VmLayout;
@@ -36,6 +37,15 @@ export interface TranslatorParts {
   readonly compiler: RegionCompiler;
   /** Samples of a block before it is translated; 0 translates every block when it is first met. */
   readonly threshold: number;
+  readonly watch?: TranslationWatch | undefined;
+}
+
+/** Somebody who wants to read what guest code is translated to. */
+export interface TranslationWatch {
+  /** Linear address of an instruction. */
+  readonly address: bigint;
+  /** A region that the instruction is in was translated. */
+  readonly onListing: (listing: RegionListing) => void;
 }
 
 /** Most regions: then all are dropped. V8 ends the process somewhere above 50,000 modules (JIT-LIMITS.md). */
@@ -78,6 +88,13 @@ export interface TranslatorStatistics {
   readonly regions: number;
   /** Guest instructions in them. */
   readonly instructions: number;
+  /** WebAssembly modules of regions and their helper functions, and how many bytes they have. */
+  readonly modules: number;
+  readonly moduleBytes: number;
+  /** Milliseconds that compiling took on its thread, but for what the runtime does on threads of its own. */
+  readonly compileTime: number;
+  /** Hot places that the interpreter keeps, because of their first instruction. */
+  readonly left: number;
   /** Regions that were dropped because their code was written. */
   readonly dropped: number;
   /** Times that all were dropped because there were too many. */
@@ -105,7 +122,16 @@ export class Translator {
   #nextId = 1;
   /** Slices that ended at a block: the translator's clock. */
   #slices = 0;
-  #statistics = { regions: 0, instructions: 0, dropped: 0, evictions: 0 };
+  readonly #statistics = {
+    regions: 0,
+    instructions: 0,
+    modules: 0,
+    moduleBytes: 0,
+    compileTime: 0,
+    left: 0,
+    dropped: 0,
+    evictions: 0,
+  };
 
   constructor(parts: TranslatorParts) {
     this.#parts = parts;
@@ -114,7 +140,7 @@ export class Translator {
   }
 
   get statistics(): TranslatorStatistics {
-    return this.#statistics;
+    return { ...this.#statistics };
   }
 
   /** A slice ended at a block, whose linear address is given. */
@@ -203,7 +229,16 @@ export class Translator {
       page: one.page,
       heads: this.#heads(vcpu, one.page, key),
     }));
-    this.#parts.compiler.submit({ id, entry, user: (key & ModeKey.User) !== 0, pages });
+    const listing = this.#listingWanted(linear - BigInt(entry));
+    this.#parts.compiler.submit({ id, entry, user: (key & ModeKey.User) !== 0, pages, ...(listing && { listing }) });
+  }
+
+  /** For a region whose entry is in the page. */
+  #listingWanted(page: bigint): RegionJob['listing'] {
+    const address = this.#parts.watch?.address;
+    if (address === undefined) return undefined;
+    const distance = BigInt.asIntN(64, address - page) / BigInt(PageSize);
+    return distance >= -MaxDistance && distance <= MaxDistance ? { address, page } : undefined;
   }
 
   /** Pages near a linear address that code was jumped to lately, by distance: what the jump cache tells of them. */
@@ -249,7 +284,12 @@ export class Translator {
     return heads;
   }
 
-  #install({ helpers, module, regions, left }: CompiledRegions): void {
+  #install({ helpers, module, regions, left, cost }: CompiledRegions): void {
+    const statistics = this.#statistics;
+    statistics.modules += cost.modules;
+    statistics.moduleBytes += cost.bytes;
+    statistics.compileTime += cost.milliseconds;
+    statistics.left += left.length;
     const { memory, rare, core } = this.#parts;
     const imports = { env: { memory, rare }, core, helpers: this.#helpers } as unknown as WebAssembly.Imports;
     for (const helper of helpers) {
@@ -258,7 +298,10 @@ export class Translator {
     for (const id of left) this.#pending.delete(id);
     if (!module || !regions.some(({ id }) => this.#pending.has(id))) return;
     const { exports } = new WebAssembly.Instance(module, imports);
-    regions.forEach((region, i) => this.#installRegion(region, exports[regionName(i)]!));
+    regions.forEach((region, i) => {
+      if (region.listing) this.#parts.watch?.onListing(region.listing);
+      this.#installRegion(region, exports[regionName(i)]!);
+    });
   }
 
   #installRegion({ id, entries, pieces, instructions }: CompiledRegion, code: unknown): void {
