@@ -1,9 +1,10 @@
 /**
  * Which instruction forms a guest executes most, and whether the interpreter's loop has them inline.
  *
- *     node benchmarks/dist/forms.js [boot|PROGRAM…] [--top N]
+ *     node benchmarks/dist/forms.js [boot|PROGRAM…] [--top N] [--translate]
  *
- * `boot` (the default) is everything up to the first line of /init; PROGRAM is one of guest/*.c.
+ * `boot` (the default) is everything up to the first line of /init; PROGRAM is one of guest/*.c. With `--translate` hot code
+ * is translated, and what is counted is what remains for the interpreter.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -23,7 +24,10 @@ interface FormCount {
   readonly count: number;
 }
 
-const { values, positionals } = parseArgs({ allowPositionals: true, options: { top: { type: 'string' } } });
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { top: { type: 'string' }, translate: { type: 'boolean', default: false } },
+});
 const wanted = positionals.length > 0 ? positionals : ['boot'];
 const top = Number(values.top ?? 40);
 
@@ -73,7 +77,7 @@ function print(what: string, counts: readonly FormCount[]): void {
 const image = await ensureGuestImage({ onProgress: (text) => console.error(text) });
 const { kernel, kernelName, setup } = await loadKernelFile(image.vmlinux);
 const commandLine = linuxCommandLine({ filter: true, append: 'lodger.bench=1' });
-const vm = createBareVm(Guests.plain.mebibytes * 2 ** 20, true);
+const vm = createBareVm(Guests.plain.mebibytes * 2 ** 20, true, values.translate);
 let before: FormCount[] = [];
 const boot = {
   kernel,

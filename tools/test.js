@@ -27,7 +27,10 @@ const HostPackages = {
 
 /** Whole guests come last: what is wrong with a part shows in the part's own tests first. */
 const Phases = [
-  { name: 'unit and contract tests', folders: ['packages', 'tests/contract', 'tests/guest', 'tests/differential'] },
+  {
+    name: 'unit and contract tests',
+    folders: ['packages', 'tests/contract', 'tests/golden', 'tests/guest', 'tests/differential'],
+  },
   {
     name: 'translated code',
     folders: ['tests/contract', 'tests/differential'],

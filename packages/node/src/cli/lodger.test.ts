@@ -25,7 +25,11 @@ function file(name: string, size: number): string {
 }
 
 test('--help names every command, and each command its options, on stdout', () => {
-  const texts = { '': [/\n {2}run /, /\n {2}doctor /, /LODGER_ENGINE/], doctor: [/--json\b/] };
+  const texts = {
+    '': [/\n {2}run /, /\n {2}jit dump /, /\n {2}doctor /, /LODGER_ENGINE/],
+    doctor: [/--json\b/],
+    jit: [/ADDRESS\|SYMBOL/, /--symbols\b/, /--timeout\b/],
+  };
   for (const [command, patterns] of Object.entries(texts)) {
     const { status, stdout, stderr } = lodger(...(command ? [command] : []), '--help');
     assert.deepEqual([status, stderr], [0, '']);
@@ -48,6 +52,10 @@ test('--help names every command, and each command its options, on stdout', () =
     'cpu',
     'halt-polling',
     'disable-exits',
+    'translator',
+    'statistics',
+    'profile',
+    'symbols',
   ]) {
     assert.match(stdout, new RegExp(`--${option}\\b`));
   }

@@ -2,6 +2,7 @@
 import type { EngineName } from './engine-name.ts';
 import type { EngineThreads } from './engines/engine-threads.ts';
 
+export { formatListing } from './engines/engine-threads.ts';
 export type {
   CreateVm,
   EngineLimits,
@@ -10,6 +11,7 @@ export type {
   ExitCounts,
   Irqchip,
   MemoryBacking,
+  RegionListing,
   SharedVm,
   ThreadVm,
   ThreadVmConfig,

@@ -46,6 +46,11 @@ export class MachineService {
       backing: data.memoryBacking,
       irqchip: data.irqchip,
       translator: data.translator,
+      watch:
+        data.watched === undefined
+          ? undefined
+          : { address: data.watched, onListing: (listing) => post({ kind: 'listing', listing }) },
+      profile: data.profile,
       ...data.processors,
     });
     // Who serves the virtio queues: the main thread starts these workers (IoThread) when it hears of the VM.
@@ -96,6 +101,8 @@ export class MachineService {
     this.#post({ kind: 'running' });
     const end = this.#machine.run();
     this.#postStatistics();
+    const samples = this.#vm.profile?.();
+    if (samples) this.#post({ kind: 'profile', samples });
     this.#output.flush();
     // vCPUs and devices let go of guest memory before it goes away.
     this.#machine.pause();

@@ -9,7 +9,8 @@
 import type { Worker } from 'node:worker_threads';
 import type { EndReason } from '@lodger/vmm/machine/end-reason.js';
 import { ControlBlock, Request } from './control-block.ts';
-import type { EngineStatistics, EngineThreads, SharedVm } from './engine-choice.ts';
+import type { ProfileSamples } from '@lodger/vmm/profile/samples.js';
+import type { EngineStatistics, EngineThreads, RegionListing, SharedVm } from './engine-choice.ts';
 import { startEngineWorker } from './engine-worker.ts';
 import { clockStart } from './host-clock.ts';
 import { IoThread } from './io-thread.ts';
@@ -36,6 +37,8 @@ export interface MachineEvents {
   onPaused(): void;
   onSaved(problem: string | undefined): void;
   onStatistics(statistics: EngineStatistics): void;
+  onProfile(samples: ProfileSamples): void;
+  onListing(listing: RegionListing): void;
 }
 
 /** What a machine starts with, but for what is made here. */
@@ -67,7 +70,7 @@ export class MachineThreads {
     this.#control = new ControlBlock(data.control);
     this.#events = events;
     this.#name = machineThreadName(data.cpus - data.mailboxes.length);
-    this.#translator = engine.startTranslator?.(1 + data.mailboxes.length);
+    this.#translator = data.translates ? engine.startTranslator?.(1 + data.mailboxes.length) : undefined;
     const translator = this.#translator?.links[0];
     this.#worker = startEngineWorker(engine, new URL('./machine-worker.js', import.meta.url), {
       name: this.#name,
@@ -158,6 +161,10 @@ export class MachineThreads {
         return this.#events.onSaved(message.problem);
       case 'statistics':
         return this.#events.onStatistics(message.statistics);
+      case 'profile':
+        return this.#events.onProfile(message.samples);
+      case 'listing':
+        return this.#events.onListing(message.listing);
       case 'ended':
         this.#endsWith(message.reason);
         return void this.#endOthers();

@@ -1,6 +1,14 @@
 /** What threads tell each other by message, and what workers start with. Everything in it is shared memory or small. */
 import type { EndReason } from '@lodger/vmm/machine/end-reason.js';
-import type { EngineStatistics, Irqchip, MemoryBacking, SharedVm, ThreadVmConfig } from './engine-choice.ts';
+import type { ProfileSamples } from '@lodger/vmm/profile/samples.js';
+import type {
+  EngineStatistics,
+  Irqchip,
+  MemoryBacking,
+  RegionListing,
+  SharedVm,
+  ThreadVmConfig,
+} from './engine-choice.ts';
 import type { MachineDescription } from '../vm/saved-machine.ts';
 import type { EngineName } from './engine-name.ts';
 import type { TranslatorLink } from './engines/translation.ts';
@@ -27,6 +35,12 @@ export interface MachineWorkerData {
   readonly memorySize: number;
   readonly memoryBacking: MemoryBacking | undefined;
   readonly irqchip: Irqchip | undefined;
+  /** Hot code is translated, by engines that do so. */
+  readonly translates: boolean;
+  /** Where the guest runs is sampled, by engines that do so. */
+  readonly profile: boolean;
+  /** Linear address of an instruction: somebody wants to read what it is translated to. */
+  readonly watched: bigint | undefined;
   readonly processors: Processors;
   readonly cpus: number;
   readonly clockStart: ClockStart;
@@ -77,6 +91,10 @@ export type MachineMessage =
   | { readonly kind: 'saved'; readonly problem: string | undefined }
   /** Asked for, and once more before the end. */
   | { readonly kind: 'statistics'; readonly statistics: EngineStatistics }
+  /** Before the end, if samples were asked for. */
+  | { readonly kind: 'profile'; readonly samples: ProfileSamples }
+  /** A region with the instruction that is watched was translated. */
+  | { readonly kind: 'listing'; readonly listing: RegionListing }
   /** The worker's last message. */
   | { readonly kind: 'ended'; readonly reason: EndReason };
 

@@ -17,6 +17,7 @@ import { loadEngine } from '../threads/engine-choice.ts';
 import type { EngineLimits, EngineThreads } from '../threads/engine-choice.ts';
 import type { BootFiles, DiskLink, MachineWorkerData, Processors } from '../threads/messages.ts';
 import { linuxCommandLine } from './command-line.ts';
+import { GuestSymbols, readKernelSymbols, readSymbolFiles } from './guest-symbols.ts';
 import type { DiskOptions, RestoreOptions, VirtualMachineOptions } from './options.ts';
 import { openSavedMachine } from './saved-machine.ts';
 import type { MachineDescription } from './saved-machine.ts';
@@ -52,6 +53,7 @@ export interface PreparedMachine {
   readonly createMailboxes: () => SharedArrayBuffer[];
   readonly disks: readonly DiskImage[];
   readonly serials: readonly string[];
+  readonly symbols: () => Promise<GuestSymbols>;
   readonly timeout: number | undefined;
   readonly window: VirtualMachineOptions['window'];
 }
@@ -71,6 +73,8 @@ interface MachinePlan {
   readonly commandLine: string;
   /** The file to continue instead of a boot. */
   readonly saved: number | undefined;
+  /** The instruction whose translation somebody wants to read. */
+  readonly watched: VirtualMachineOptions['translationOf'];
 }
 
 /** @throws HostError */
@@ -88,6 +92,7 @@ export async function prepare(options: VirtualMachineOptions): Promise<PreparedM
     linuxCommandLine: linuxCommandLine(options),
     commandLine: options.append ?? '',
     saved: undefined,
+    watched: options.translationOf,
   });
 }
 
@@ -116,6 +121,7 @@ export async function prepareRestored(path: string, options: RestoreOptions): Pr
       linuxCommandLine: boot.linuxCommandLine,
       commandLine: boot.commandLine,
       saved: descriptor,
+      watched: undefined,
     });
   } catch (error) {
     closeSync(descriptor);
@@ -145,7 +151,7 @@ async function prepareMachine(
   decision: EngineDecision,
   plan: MachinePlan,
 ): Promise<PreparedMachine> {
-  checkKvmOptions(options, decision);
+  checkEngineOptions(options, decision);
   const processors = checkedProcessors({ ...options, cpu: plan.cpu, tscKhz: plan.tscKhz }, decision);
   const engine = await loadEngine(decision.engine);
   const limits = engine.limits();
@@ -153,9 +159,13 @@ async function prepareMachine(
   const cpus = checkedCpus(plan.cpus, limits, decision);
   checkAddressSpace({ engine: decision.engine, memorySize, guestThreads: engine.vcpuThreads ? cpus : 1 });
   checkTimeout(options.timeout);
+  const symbolFiles = readSymbolFiles(options.symbols ?? []);
   const disks = openDisks(plan.disks);
   try {
     const paths = await plan.paths();
+    const symbols = async () => new GuestSymbols(await readKernelSymbols(paths.kernel), symbolFiles);
+    const { watched: wanted } = plan;
+    const watched = typeof wanted === 'string' ? (await symbols()).addressOf(wanted) : wanted;
     let { saved } = plan;
     // A saved machine needs its kernel when its guest resets
     let first = saved === undefined ? await readBootFiles(paths) : undefined;
@@ -167,6 +177,9 @@ async function prepareMachine(
         memorySize,
         memoryBacking: { prefault: options.prefault, hugePages: options.hugePages },
         irqchip: options.irqchip,
+        translates: options.translator ?? true,
+        profile: options.profile ?? false,
+        watched,
         processors,
         cpus,
         linuxCommandLine,
@@ -193,6 +206,7 @@ async function prepareMachine(
       createMailboxes: () => Array.from({ length: engine.vcpuThreads ? cpus - 1 : 0 }, createMailbox),
       disks,
       serials: plan.serials,
+      symbols,
       timeout: options.timeout,
       window: options.window,
     };
@@ -228,14 +242,27 @@ const KvmOptions = {
   nested: 'nested',
 } as const;
 
-function checkKvmOptions(options: RestoreOptions, { engine, reason }: EngineDecision): void {
-  if (engine === 'kvm') return;
-  const names = Object.keys(KvmOptions) as (keyof typeof KvmOptions)[];
-  const given = names.find((name) => options[name] !== undefined && options[name] !== false);
-  if (given === undefined) return;
+/** Options that only the wasm engine has. */
+const WasmOptions = { translator: '--translator', profile: '--profile', translationOf: 'lodger jit dump' } as const;
+/** What to do instead, where it is not to leave the option out. */
+const Instead: Readonly<Record<string, string>> = {
+  profile: "use Linux's perf kvm",
+  translationOf: 'leave --engine out',
+};
+
+function checkEngineOptions(options: RestoreOptions, { engine, reason }: EngineDecision): void {
+  const foreign = engine === 'kvm' ? WasmOptions : KvmOptions;
+  const given = (name: string): unknown => options[name as keyof RestoreOptions];
+  const isGiven = (name: string): boolean =>
+    given(name) !== undefined && (given(name) !== false || name === 'translator');
+  const found = Object.entries(foreign).find(([name]) => isGiven(name));
+  if (found === undefined) return;
+  const [name, option] = found;
+  const other = engine === 'kvm' ? 'wasm' : 'kvm';
   throw new HostError(
     'InvalidArgument',
-    `${KvmOptions[given]} is for the kvm engine, and this machine gets wasm (${reason}): leave it out, or pass --engine kvm`,
+    `${option} is for the ${other} engine, and this machine gets ${engine} (${reason}): ` +
+      `${Instead[name] ?? 'leave it out'}, or pass --engine ${other}`,
   );
 }
 

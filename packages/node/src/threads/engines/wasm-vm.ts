@@ -2,11 +2,20 @@
 import { WasmEngine } from '@lodger/vmm/engine/wasm/engine.js';
 import { HostError } from '@lodger/vmm/errors/host-error.js';
 import { compileOptimized } from './compile-optimized.ts';
+import { sumOfExits } from './engine-threads.ts';
 import type { ThreadVm, ThreadVmConfig } from './engine-threads.ts';
 import { compileThere } from './translation.ts';
 import { wasmThreads } from './wasm.ts';
 
-export function createVm({ backing, irqchip, tuning = {}, translator, ...config }: ThreadVmConfig): ThreadVm {
+export function createVm({
+  backing,
+  irqchip,
+  tuning = {},
+  translator,
+  watch,
+  profile = false,
+  ...config
+}: ThreadVmConfig): ThreadVm {
   const option = backing?.prefault ? 'prefault' : backing?.hugePages ? 'hugePages' : irqchip && 'irqchip';
   const tuned = Object.entries(tuning).find(([, value]) => value !== undefined)?.[0];
   if (option ?? tuned) {
@@ -18,13 +27,15 @@ export function createVm({ backing, irqchip, tuning = {}, translator, ...config 
   const vm = new WasmEngine({
     compileCore: compileOptimized,
     vcpuThreads: wasmThreads.vcpuThreads,
-    ...(translator && { translator: { createCompiler: compileThere(translator) } }),
+    ...(translator && { translator: { createCompiler: compileThere(translator), ...(watch && { watch }) } }),
+    profile,
   }).createVm(config);
   return {
     vm,
     shared: vm.shared,
     attend: () => vm.attend(),
     sleep: (milliseconds) => vm.sleep(milliseconds),
-    statistics: () => ({ engine: 'wasm', ...vm.statistics() }),
+    profile: () => vm.profile(),
+    statistics: (exits) => ({ engine: 'wasm', exits: sumOfExits(exits), ...vm.statistics() }),
   };
 }

@@ -16,6 +16,7 @@ import { Cpu, SegmentIndex } from './interpreter/cpu-layout.ts';
 import { HandlerTable } from './interpreter/handler-table.ts';
 import { commonForms, inlineHandlers } from './interpreter/inline-forms.ts';
 import { Lowering } from './interpreter/lowering.ts';
+import type { Profiler } from './profiler.ts';
 import { RareCpu } from './rare/rare-cpu.ts';
 import { legacyEvent, rareInstructions } from './rare/rare-table.ts';
 import { semantics } from './semantics-table.ts';
@@ -25,7 +26,7 @@ import { CodeWriters } from './softmmu/code-writers.ts';
 import type { TranslationCaches } from './softmmu/translation-caches.ts';
 import { ThreadDataSize, ThreadField, VmBlock, VmBlockSize, VmField, type VmLayout } from './softmmu/vm-layout.ts';
 import type { CreateCompiler } from './translator/region-compiler.ts';
-import { Translator, type TranslatorStatistics } from './translator/translator.ts';
+import { type TranslationWatch, Translator, type TranslatorStatistics } from './translator/translator.ts';
 import { WasmVcpu } from './wasm-vcpu.ts';
 
 /** How the host's runtime compiles the core: eagerly and with the optimizing tier, where it can be told. */
@@ -38,6 +39,7 @@ export interface TranslatorOptions {
   readonly threshold?: number;
   /** Ask the runtime for its optimizing tier at once. */
   readonly optimized?: boolean;
+  readonly watch?: TranslationWatch;
 }
 
 /** A slice is some 30 µs of interpreting: this is about the time that compiling a region takes. */
@@ -64,6 +66,7 @@ export interface EngineThreadConfig {
   /** vCPUs run at the same time. */
   readonly atomics: boolean;
   readonly translator?: TranslatorOptions | undefined;
+  readonly profiler?: Profiler | undefined;
   /** The core as another thread compiled it, or how to compile it. */
   readonly core: WebAssembly.Module | CompileCore;
   readonly countExecutions?: boolean | undefined;
@@ -178,7 +181,7 @@ export class EngineThread {
   }
 
   #createTranslator(
-    { createCompiler, threshold = DefaultThreshold, optimized = true }: TranslatorOptions,
+    { createCompiler, threshold = DefaultThreshold, optimized = false, watch }: TranslatorOptions,
     features: ReadonlySet<CpuFeature>,
     rare: { readonly names: readonly string[]; readonly call: (cpu: number, record: number, index: number) => number },
   ): Translator {
@@ -206,6 +209,7 @@ export class EngineThread {
       rare: rare.call,
       compiler,
       threshold,
+      watch,
       vcpus,
     });
     caches.onDrop = (page) => translator.dropPage(page);
@@ -238,6 +242,7 @@ export class EngineThread {
       core: this.core,
       tsc,
       paravirtual: model.paravirtual,
+      profiler: this.#config.profiler,
       xstateSupported: model.xstateSupported,
       now: () => BigInt(Math.floor(clock.now())),
       firstTscOffset: () => this.cpus[0]!.u64(Cpu.TscOffset),
@@ -254,7 +259,7 @@ export class EngineThread {
       flushTranslations: (cpu) => caches.flushTlb(cpu, true),
       beforeRun: (vcpu) => model.beforeRun(vcpu),
       beforeSlice: () => this.#translator?.poll(),
-      sample: (vcpu, block) => this.#translator?.sample(vcpu, block, this.cpus[vcpu]!.rip) ?? false,
+      sample: (vcpu, block) => this.#translator?.sample(vcpu, block, this.cpus[vcpu]!.rip),
       afterRun: (vcpu, wantsMore) => model.afterRun(vcpu, wantsMore),
     });
   }

@@ -12,12 +12,14 @@ import { HeapTimerQueue } from '../../time/timer-queue.ts';
 import { TscRate } from '../../time/tsc-rate.ts';
 import type { CpuChoice } from '../../x86/cpu-models.ts';
 import type { Engine, EngineVm, EngineVmConfig, MemorySlot, Vcpu } from '../engine.ts';
+import type { ProfileSamples } from '../../profile/samples.ts';
 import type { VcpuExit } from '../exit.ts';
 import type { VcpuState, VmState } from '../state.ts';
 import { CpuModel, type CpuModelConfig } from './cpu-model.ts';
 import { type CompileCore, EngineThread, type TranslatorOptions } from './engine-thread.ts';
 import type { CoreExports } from './interpreter/core-module.ts';
 import { Cpu } from './interpreter/cpu-layout.ts';
+import { Profiler } from './profiler.ts';
 import { type RamRange, SharedGuestMemory, type SharedMemoryDescription } from './shared-memory.ts';
 import { TranslationCaches } from './softmmu/translation-caches.ts';
 import {
@@ -52,6 +54,8 @@ export interface WasmEngineOptions {
   readonly vcpuThreads?: boolean;
   /** Code as for {@link vcpuThreads}, in one thread. */
   readonly atomics?: boolean;
+  /** Samples where guest code runs. Read with {@link WasmEngineVm.profile}. */
+  readonly profile?: boolean;
   /** Counts executions by handler (slower): for benchmarks. Read with {@link WasmEngineVm.executionCounts}. */
   readonly countExecutions?: boolean;
 }
@@ -96,6 +100,8 @@ export interface EngineStatistics {
   /** Of the instructions, those of translated code, and how often that was entered. */
   readonly translatedInstructions: number;
   readonly regionEntries: number;
+  /** Accesses of instructions to memory that the TLB did not know. */
+  readonly tlbMisses: number;
   /** Undefined without translator. */
   readonly translator: TranslatorStatistics | undefined;
 }
@@ -117,6 +123,7 @@ export class WasmEngineVm implements EngineVm {
   readonly #vcpus: (WasmVcpu | undefined)[] = [];
   /** Of the vCPUs with threads, by vCPU; the first is the machine thread's. */
   readonly #links: readonly VcpuLink[];
+  readonly #profiler: Profiler | undefined;
   readonly #modelConfig: CpuModelConfig;
   readonly #model: CpuModel;
   readonly #ranges: RamRange[];
@@ -126,6 +133,7 @@ export class WasmEngineVm implements EngineVm {
     const { vcpus, memorySize } = config;
     const vcpuThreads = (options.vcpuThreads ?? false) && vcpus > 1;
     this.#clock = config.clock;
+    if (options.profile) this.#profiler = new Profiler(vcpus, () => config.clock.now());
     this.#tsc = new TscRate(config.tscKhz);
     this.layout = vmLayout(vcpus, memorySize, options.slackSize, options.arenaSize, vcpuThreads ? vcpus : 1);
     this.#wasmMemory = createMemory(this.layout.wasmPages);
@@ -176,6 +184,7 @@ export class WasmEngineVm implements EngineVm {
       tsc: this.#tsc,
       atomics: vcpuThreads || (options.atomics ?? false),
       translator: options.translator,
+      profiler: this.#profiler,
       core: options.compileCore ?? ((bytes) => new WebAssembly.Module(bytes)),
       countExecutions: options.countExecutions,
       beforeLoad: (id, state) => this.#takeTscRate(id, state),
@@ -227,13 +236,23 @@ export class WasmEngineVm implements EngineVm {
       forms: Math.max(own.forms, ...others.map(({ forms }) => forms)),
       translatedInstructions: cpus.reduce((total, cpu) => total + Number(cpu.u64(Cpu.RegionRetired)), 0),
       regionEntries: cpus.reduce((total, cpu) => total + cpu.u32(Cpu.RegionEntries), 0),
+      tlbMisses: cpus.reduce((total, cpu) => total + Number(cpu.u64(Cpu.TlbMisses)), 0),
       translator: translatorStatistics && {
         regions: sum('regions'),
         instructions: sum('instructions'),
+        modules: sum('modules'),
+        moduleBytes: sum('moduleBytes'),
+        compileTime: sum('compileTime'),
+        left: sum('left'),
         dropped: sum('dropped'),
         evictions: sum('evictions'),
       },
     };
+  }
+
+  /** Samples so far of what this thread runs; undefined unless asked for in the options. */
+  profile(): ProfileSamples | undefined {
+    return this.#profiler?.samples;
   }
 
   interruptLine(gsi: number): InterruptLine {

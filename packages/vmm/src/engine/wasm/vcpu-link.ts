@@ -46,13 +46,26 @@ const TextOffset = 64;
 /** Room for a state as text, with the components of other engines' processors. */
 const StateBytes = 256 * 1024;
 
-export const NoTranslation: TranslatorStatistics = { regions: 0, instructions: 0, dropped: 0, evictions: 0 };
+export const NoTranslation: TranslatorStatistics = {
+  regions: 0,
+  instructions: 0,
+  modules: 0,
+  moduleBytes: 0,
+  compileTime: 0,
+  left: 0,
+  dropped: 0,
+  evictions: 0,
+};
 const StatisticNames = [
   'droppedBlocks',
   'flushes',
   'forms',
   'regions',
   'instructions',
+  'modules',
+  'moduleBytes',
+  'compileTime',
+  'left',
   'dropped',
   'evictions',
 ] as const;

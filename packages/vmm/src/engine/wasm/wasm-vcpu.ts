@@ -15,6 +15,7 @@ import { EventKind } from './interpreter/events.ts';
 import { Rflag } from './emit/lazy-flags.ts';
 import { Record } from './interpreter/record.ts';
 import type { Paravirtual } from './pv/paravirtual.ts';
+import type { Profiler } from './profiler.ts';
 import type { RareCpu } from './rare/rare-cpu.ts';
 import { ModeKey } from './softmmu/block-header.ts';
 import { initState, loadState, saveShadow, saveState } from './vcpu-state.ts';
@@ -40,6 +41,8 @@ export interface VcpuHost {
   readonly core: CoreExports;
   readonly tsc: TscRate;
   readonly paravirtual: Paravirtual;
+  /** Where somebody wants to know what the guest spends its time on. */
+  readonly profiler: Profiler | undefined;
   /** State components that XCR0 may turn on. */
   readonly xstateSupported: bigint;
   /** The clock's nanoseconds. */
@@ -60,8 +63,8 @@ export interface VcpuHost {
   flushTranslations(cpu: number): void;
   /** Takes translated code that has been compiled meanwhile. */
   beforeSlice(): void;
-  /** A slice ended before a block. Answers whether it is translated. */
-  sample(vcpu: number, block: number): boolean;
+  /** A slice ended before a block. */
+  sample(vcpu: number, block: number): void;
   /** The guest spins: whatever it waits for may need the host's processor. */
   letOthersRun(): void;
   /** Writes steal time and the like before the guest goes on. */
@@ -184,7 +187,10 @@ export class WasmVcpu implements Vcpu {
     if (!isReplay && this.#debug.breakpoints?.includes(this.#linearRip)) return this.#debugExit('breakpoint');
     const before = this.cpu.u32(Cpu.Retired);
     const stepped = this.#step;
+    const { profiler } = this.#host;
+    profiler?.enter(this.cpu);
     const exit = stepped ? this.#runStep() : this.#runSlice();
+    profiler?.leave(this.id, this.cpu, this.#linearRip);
     const retired = (this.cpu.u32(Cpu.Retired) - before) >>> 0;
     this.#quota -= retired + RoundTripInstructions;
     if (exit === LoopExit.Budget && !stepped && !this.#step) this.#quota = 0;
@@ -335,11 +341,16 @@ export class WasmVcpu implements Vcpu {
     cpu.setU32(Cpu.Budget, budget);
     cpu.setU32(Cpu.SampledBlock, 0);
     this.#host.beforeSlice();
+    const before = cpu.u32(Cpu.Retired);
+    const translatedBefore = cpu.u32(Cpu.RegionRetired);
     const exit = this.#host.core.run(cpu.at, budget) as LoopExit;
     const block = cpu.u32(Cpu.SampledBlock);
-    if (block !== 0) {
-      const translated = this.#host.sample(this.id, block);
-      this.#slice = translated ? Math.min(this.#slice * 2, LongestSlice) : SliceInstructions;
+    if (block !== 0) this.#host.sample(this.id, block);
+    const retired = (cpu.u32(Cpu.Retired) - before) >>> 0;
+    const interpreted = retired - ((cpu.u32(Cpu.RegionRetired) - translatedBefore) >>> 0);
+    if (interpreted > SliceInstructions) this.#slice = SliceInstructions;
+    else if (exit === LoopExit.Budget && interpreted < SliceInstructions / 2) {
+      this.#slice = Math.min(this.#slice * 2, LongestSlice);
     }
     return exit;
   }

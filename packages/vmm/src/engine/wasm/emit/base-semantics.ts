@@ -88,6 +88,10 @@ export abstract class BaseSemantics implements Semantics, OperandContext {
   abstract userFlag(): I32;
   abstract tlb(): I32;
   abstract leave(status: I32): void;
+  leaveOnSlowStatus(): void {
+    const status = this.f.let(this.cpu.load32(Cpu.SlowStatus));
+    this.f.unlikely(status, () => this.leave(status));
+  }
   abstract jump(target: I64): void;
   abstract branch(): void;
   abstract branchTarget(): Local<I64>;
@@ -168,8 +172,7 @@ export abstract class BaseSemantics implements Semantics, OperandContext {
       i32(bytes),
       i32(write ? 1 : 0),
     );
-    const status = this.f.let(this.cpu.load32(Cpu.SlowStatus));
-    this.f.unlikely(status, () => this.leave(status));
+    this.leaveOnSlowStatus();
     return linear;
   }
 

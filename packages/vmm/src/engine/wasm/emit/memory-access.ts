@@ -17,6 +17,8 @@ export interface AccessContext {
   tlb(): I32;
   /** Emits: leave the handler with HandlerResult `status`. */
   leave(status: I32): void;
+  /** Emits: leave the handler with Cpu.SlowStatus unless that is 0. */
+  leaveOnSlowStatus(): void;
 }
 
 /** A pointer to writable bytes; after storing through it, `commit` moves a bounce buffer to its place. */
@@ -49,13 +51,8 @@ const accessFlags = (context: AccessContext, write: boolean, stack: boolean | I3
   return flags.or((write ? Access.Write : 0) | (stack ? Access.Stack : 0));
 };
 
-function leaveOnSlowStatus(context: AccessContext): void {
-  const status = context.f.let(context.cpu.load32(Cpu.SlowStatus));
-  context.f.unlikely(status, () => context.leave(status));
-}
-
 /** Emits `hit(host)` when the TLB holds the page and the access stays inside it, otherwise `miss()`. */
-function probe(
+export function probe(
   context: AccessContext,
   linear: Local<I64>,
   bytes: number,
@@ -88,7 +85,7 @@ export function emitLoad(
     (host) => f.set(value, loadRaw(host, width)),
     () => {
       const slow = f.callValue('i64', mmu.read, cpu, linear, i32(width / 8), accessFlags(context, false, stack));
-      leaveOnSlowStatus(context);
+      context.leaveOnSlowStatus();
       f.set(value, slow.signExtend(width));
     },
   );
@@ -112,7 +109,7 @@ export function emitStore(
     (host) => storeRaw(f, host, width, named),
     () => {
       f.call(mmu.write, cpu, linear, i32(width / 8), accessFlags(context, true, stack), named);
-      leaveOnSlowStatus(context);
+      context.leaveOnSlowStatus();
     },
   );
 }
@@ -138,7 +135,7 @@ export function emitModify(
     },
     () => {
       const slow = f.callValue('i64', mmu.modify, cpu, linear, i32(width / 8), accessFlags(context, true, stack));
-      leaveOnSlowStatus(context);
+      context.leaveOnSlowStatus();
       f.set(value, slow.signExtend(width));
       f.set(host, i32(0));
     },
@@ -162,7 +159,7 @@ export function emitModifyWrite(
     () => storeRaw(f, host, width, named),
     () => {
       f.call(mmu.write, cpu, linear, i32(width / 8), accessFlags(context, true, stack), named);
-      leaveOnSlowStatus(context);
+      context.leaveOnSlowStatus();
     },
     true,
   );
@@ -194,7 +191,7 @@ export function emitLockedUpdate(
     (at) => f.set(host, at),
     () => {
       f.set(host, f.callValue('i32', mmu.exclusive, cpu, linear, i32(bytes), flags));
-      leaveOnSlowStatus(context);
+      context.leaveOnSlowStatus();
     },
   );
   const aligned = bytes === 1 ? host : host.ne(0).and(host.and(bytes - 1).eqz());
@@ -258,7 +255,7 @@ export function emitWritePointer(
         pointer.eq(cpu.add(Cpu.ScratchWrite)),
         () => {
           f.call(mmu.commit, cpu, linear, i32(bytes));
-          leaveOnSlowStatus(context);
+          context.leaveOnSlowStatus();
         },
         undefined,
         false,
@@ -284,7 +281,7 @@ function emitPointer(
     (host) => f.set(pointer, host),
     () => {
       f.set(pointer, f.callValue('i32', mmu.pointer, cpu, linear, i32(bytes), accessFlags(context, write, stack)));
-      leaveOnSlowStatus(context);
+      context.leaveOnSlowStatus();
       // A device's bytes behind a single-page access that is not RAM
     },
   );
@@ -298,7 +295,7 @@ export function emitBulkPointer(context: AccessContext, linear: Local<I64>, writ
   const take = (host: Local<I32>): void => f.set(pointer, host);
   probe(context, linear, 1, write, take, () => {
     f.drop(f.callValue('i32', mmu.resolve, cpu, linear, accessFlags(context, write, false), i32(1)));
-    leaveOnSlowStatus(context);
+    context.leaveOnSlowStatus();
     probe(context, linear, 1, write, take, () => {});
   });
   return pointer;

@@ -9,8 +9,10 @@ import type { Semantic } from '../../../x86/instructions/semantics/context.ts';
 import { Access } from '../softmmu/access.ts';
 import { BlockHeader, BlockHeaderSize, ModeKey } from '../softmmu/block-header.ts';
 import { type MmuFunctions, defineMmu } from '../softmmu/mmu.ts';
+import { WalkResult } from '../softmmu/page-walk.ts';
 import { BlockHashBuckets, type VmLayout } from '../softmmu/vm-layout.ts';
 import {
+  CodePages,
   Cpu,
   FetchCacheEntry,
   HandlerResult,
@@ -21,6 +23,7 @@ import {
   SegmentField,
   SegmentIndex,
   fetchCacheEntry,
+  jumpGeneration,
   segmentOffset,
 } from './cpu-layout.ts';
 import { type EventFunctions, defineEvents } from './events.ts';
@@ -169,11 +172,12 @@ function defineLookup(module: ModuleBuilder, layout: VmLayout, mmu: MmuFunctions
     const hit = entry
       .load64(JumpCacheEntry.Tag)
       .eq(linear)
-      .and(entry.load32(JumpCacheEntry.Stamp).eq(jumpStamp(cpu.load32(Cpu.JumpGeneration), key)));
+      .and(entry.load32(JumpCacheEntry.Stamp).eq(jumpStamp(jumpGeneration(cpu, linear), key)));
     f.if(hit, () => f.if(cached.load16u(Record.Handler).ne(FixedHandler.Resync), () => f.return(cached)));
     const access = f.let(i32(Access.Execute).or(key.and(ModeKey.User).shrU(2)));
     const page = f.callValue('i64', mmu.walk, cpu, linear, access);
     f.if(page.eq(-1), () => f.return(i32(0)));
+    noteCodePage(f, cpu, linear, page);
     const physical = f.let(page.and(-4096n).or(linear.and(0xfff)));
     f.store64(cpu, Cpu.SlowPhysical, physical);
     const host = f.callValue('i32', mmu.hostOf, physical);
@@ -191,7 +195,7 @@ function defineLookup(module: ModuleBuilder, layout: VmLayout, mmu: MmuFunctions
       f.if(block.eqz(), () => f.return(i32(0)));
     });
     f.store64(entry, JumpCacheEntry.Tag, linear);
-    f.store32(entry, JumpCacheEntry.Stamp, jumpStamp(cpu.load32(Cpu.JumpGeneration), key));
+    f.store32(entry, JumpCacheEntry.Stamp, jumpStamp(jumpGeneration(cpu, linear), key));
     f.store32(entry, JumpCacheEntry.Block, block);
     f.return(block);
   });
@@ -201,8 +205,22 @@ function defineLookup(module: ModuleBuilder, layout: VmLayout, mmu: MmuFunctions
 function fillFetchCache(f: FunctionBuilder, cpu: I32, linear: Local<I64>, page: I32): void {
   const entry = f.let(fetchCacheEntry(cpu, linear));
   f.store64(entry, FetchCacheEntry.Tag, linear);
-  f.store32(entry, FetchCacheEntry.Stamp, jumpStamp(cpu.load32(Cpu.JumpGeneration), cpu.load32(Cpu.ModeKey)));
+  f.store32(entry, FetchCacheEntry.Stamp, jumpStamp(jumpGeneration(cpu, linear), cpu.load32(Cpu.ModeKey)));
   f.store32(entry, FetchCacheEntry.Page, page);
+}
+
+/** There are cached jumps to a page; `page` is its walk's result. */
+function noteCodePage(f: FunctionBuilder, cpu: I32, linear: I64, page: I64): void {
+  const inHalf = linear
+    .toI32()
+    .shrU(12)
+    .and(CodePages.PagesOfHalf - 1);
+  const upper = f.let(linear.shrU(63).toI32());
+  const bit = f.let(upper.mul(CodePages.PagesOfHalf).or(inHalf));
+  const byte = f.let(cpu.add(bit.shrU(3)));
+  f.store8(byte, CodePages.Offset, byte.load8u(CodePages.Offset).or(i32(1).shl(bit.and(7))));
+  const isLocal = page.toI32().and(WalkResult.Global).eqz();
+  f.if(upper.and(isLocal), () => f.store32(cpu, Cpu.LocalUpperCode, 1));
 }
 
 const jumpStamp = (generation: I32, key: I32): I32 => generation.shl(ModeKey.Bits).or(key);
@@ -387,6 +405,19 @@ function leaveForBudget(loop: Loop): void {
   returnCounted(loop, i32(LoopExit.Budget));
 }
 
+/** Notes the block at Cpu.Rip as the one that was about to run, if the jump cache knows it: 64-bit code only. */
+function sampleRip({ f, cpu }: Loop): void {
+  const rip = f.let(cpu.load64(Cpu.Rip));
+  const key = f.let(cpu.load32(Cpu.ModeKey));
+  const entry = f.let(jumpEntry(cpu, rip));
+  const known = entry
+    .load64(JumpCacheEntry.Tag)
+    .eq(rip)
+    .and(entry.load32(JumpCacheEntry.Stamp).eq(jumpStamp(jumpGeneration(cpu, rip), key)))
+    .and(key.and(ModeKey.CodeMask).eq(ModeKey.Code64));
+  f.if(known, () => f.store32(cpu, Cpu.SampledBlock, entry.load32(JumpCacheEntry.Block)));
+}
+
 /** EIP wraps at 4 GiB outside 64-bit code. */
 function ripAt(loop: Loop, offset: I32): I64 {
   const rip = loop.cpu.load64(Cpu.RipPage).add(offset.toI64u());
@@ -478,7 +509,7 @@ function emitJump(loop: Loop, parts: RunParts, dispatch: Label): void {
   const { f, cpu, pc, left, target } = loop;
   f.scope(() => {
     f.set(left, left.sub(pc.load8u(Record.Count)));
-    const generation = f.let(cpu.load32(Cpu.JumpGeneration));
+    const generation = f.let(jumpGeneration(cpu, target));
     const block = f.local('i32');
     const key = f.let(cpu.load32(Cpu.ModeKey));
     f.block((found) => {
@@ -505,7 +536,7 @@ function emitJump(loop: Loop, parts: RunParts, dispatch: Label): void {
       .load8u(Record.Extra)
       .and(BranchFlag.SamePage)
       .and(block.sub(BlockHeaderSize).load32(BlockHeader.SecondPage).eqz())
-      .and(generation.eq(cpu.load32(Cpu.JumpGeneration)));
+      .and(generation.eq(jumpGeneration(cpu, target)));
     f.if(chainable, () => f.store32(pc, Record.Pointer1, block));
     f.set(pc, block);
     f.brIf(dispatch, left.geS(0), true);
@@ -578,7 +609,10 @@ function emitLeave(loop: Loop, parts: RunParts, dispatch: Label): void {
   // A trap flag or breakpoint that was just set makes JavaScript single-step
   const wanted = cpu.load32(Cpu.Rflags).and(Rflag.Trap).or(cpu.load32(Cpu.Dr7).and(BreakpointEnables));
   const trap = wanted.ne(0).and(cpu.load32(Cpu.ModeKey).and(ModeKey.Step).eqz());
-  f.if(left.ltS(0).or(trap), () => returnCounted(loop, i32(LoopExit.Budget)));
+  f.if(left.ltS(0).or(trap), () => {
+    sampleRip(loop);
+    returnCounted(loop, i32(LoopExit.Budget));
+  });
   f.set(tlb, cpu.load32(Cpu.TlbBank));
   const block = f.callValue('i32', parts.lookup, cpu);
   takeDecodeCost(loop);

@@ -57,8 +57,6 @@ export const Cpu = {
   ShadowRip: 0xe0,
   /** i64: instructions retired. */
   Retired: 0xe8,
-  /** u32: current generation of the jump cache. */
-  JumpGeneration: 0xf0,
   /** u32: where this vCPU's physical block hash is. */
   BlockHash: 0xf4,
   /** u32: budget that the current run was started with. */
@@ -116,6 +114,10 @@ export const Cpu = {
    * processor is in real mode, else 7 (#NM) when CR0.TS is set, else 0. Kept with SimdDisabled.
    */
   AvxDisabled: 0x6c0,
+  /** u32 each: generations of what the jump cache has of the lower and of the upper half of linear addresses. */
+  JumpGeneration: 0x6c8,
+  /** u32: 1 when code of pages that are not global was met in the upper half since its last generation began. */
+  LocalUpperCode: 0x6d0,
 
   /** Pending exception: set by `raise` before leaving a handler with HandlerResult.Fault. u32 each. */
   FaultVector: 0x700,
@@ -160,6 +162,8 @@ export const Cpu = {
   RareArgument: 0x870,
   RareArgument2: 0x878,
   RareResult: 0x880,
+  /** i64: accesses of instructions to memory that the TLB did not know. */
+  TlbMisses: 0x888,
   /** A record whose handler enters the loop at Cpu.Rip. 32 bytes. */
   EntryRecord: 0x8a0,
   /** A record whose offset, length and count describe the instruction that translated code was left at. 32 bytes. */
@@ -217,7 +221,7 @@ export const TlbEntry = {
   Tag: 0,
   /** i32: host address = low 32 bits of the linear address + this. */
   Addend: 8,
-  /** u32: physical page number; bit 31: global. */
+  /** u32: physical page number; bit 31: global; bit 30: of a large page. */
   Page: 12,
 } as const;
 
@@ -250,6 +254,32 @@ export const FetchCacheEntry = {
   Page: 12,
 } as const;
 
+/** The generation that cached jumps to a linear address are of: kernels, whose pages are global, have the upper half. */
+export function jumpGeneration(cpu: I32, linear: I64): I32 {
+  return cpu.add(linear.shrU(63).toI32().shl(2)).load32(Cpu.JumpGeneration);
+}
+
+/**
+ * Which linear pages cached jumps may lead to: a bit of each half's pages, by the page's number modulo. Bits stay set after
+ * the jumps are forgotten.
+ */
+export const CodePages = {
+  Offset: FetchCacheOffset + FetchCacheEntries * FetchCacheEntrySize,
+  PagesOfHalf: 0x8000,
+  /** Bytes. */
+  Size: (2 * 0x8000) / 8,
+} as const;
+
+/**
+ * Which 2 MiB of linear addresses translations of large pages were found for: bits as those of {@link CodePages}. INVLPG has
+ * to look for more than one page's worth there.
+ */
+export const LargePages = {
+  Offset: CodePages.Offset + CodePages.Size,
+  OfHalf: 0x8000,
+  Size: (2 * 0x8000) / 8,
+} as const;
+
 /** The entry of a linear address. */
 export function fetchCacheEntry(cpu: I32, linear: I64): I32 {
   const slot = linear
@@ -260,7 +290,7 @@ export function fetchCacheEntry(cpu: I32, linear: I64): I32 {
 }
 
 /** Size of a vCPU's state block in bytes. */
-export const CpuBlockSize = FetchCacheOffset + FetchCacheEntries * FetchCacheEntrySize;
+export const CpuBlockSize = LargePages.Offset + LargePages.Size;
 
 /** What an out-of-line handler (and every handler, inside) answers. */
 export const HandlerResult = {

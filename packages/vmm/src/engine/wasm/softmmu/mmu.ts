@@ -245,7 +245,10 @@ function defineResolve(module: ModuleBuilder, mmu: MmuFunctions, layout: VmLayou
         });
       });
       f.unlikely(cpu.load32(Cpu.Dr7).and(DebugEnables).ne(0), () => watch(f, cpu, linear, size, isWrite, host));
-      f.if(access.and(Access.System).eqz(), () => fillTlb(f, layout, cpu, linear, page, host, isWrite));
+      f.if(access.and(Access.System).eqz(), () => {
+        f.store64(cpu, Cpu.TlbMisses, cpu.load64(Cpu.TlbMisses).add(1));
+        fillTlb(f, layout, cpu, linear, page, host, isWrite);
+      });
       f.return(host);
     });
     f.return(i32(0));
@@ -304,7 +307,8 @@ function fillTlb(
   f.if(isWrite.eqz().or(page.toI32().and(WalkResult.Writable)), () => {
     f.store64(entry, TlbEntry.Tag, linear.and(-4096n));
     f.store32(entry, TlbEntry.Addend, host.sub(low));
-    f.store32(entry, TlbEntry.Page, page.shrU(12).toI32().or(page.toI32().and(WalkResult.Global).shl(30)));
+    const flags = page.toI32().and(WalkResult.Global).shl(30).or(page.toI32().and(WalkResult.Large).shl(28));
+    f.store32(entry, TlbEntry.Page, page.shrU(12).toI32().or(flags));
     if (layout.threads.length > 1) {
       // Another vCPU that decodes code of the page marks it first and looks for translations then
       f.if(isWrite, () => {

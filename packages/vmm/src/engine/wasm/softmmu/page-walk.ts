@@ -8,7 +8,7 @@
 import type { FunctionBuilder, FunctionRef, Label } from '../encoder/function-builder.ts';
 import type { ModuleBuilder } from '../encoder/module-builder.ts';
 import { type I32, type I64, type Local, i32, i64 } from '../encoder/values.ts';
-import { Cpu } from '../interpreter/cpu-layout.ts';
+import { Cpu, LargePages } from '../interpreter/cpu-layout.ts';
 import { Access } from './access.ts';
 
 /** Bits of a walk's result, below the page's physical address. */
@@ -16,6 +16,8 @@ export const WalkResult = {
   /** The page may be written through a cached translation: writable at this privilege and already dirty. */
   Writable: 1,
   Global: 2,
+  /** 4 KiB of a larger page. */
+  Large: 4,
 } as const;
 
 const Pte = { Present: 1n, Write: 2n, User: 4n, Accessed: 0x20n, Dirty: 0x40n, Large: 0x80n, Global: 0x100n } as const;
@@ -243,6 +245,8 @@ function checkAndMark(w: Walk, efer: I32, cr4: I32, faulted: Label): void {
     );
     f.set(w.entry, marked);
   });
+  const large = f.let(w.pageMask.ne(0xfff));
+  f.if(large, () => noteLargePage(w));
   const writable = mayWrite.and(w.entry.and(Pte.Dirty).eqz().eqz());
   const global = w.entry.and(Pte.Global).eqz().eqz().and(cr4.shrU(7));
   const isWide = efer.and(EferLma).or(cr4.and(Cr4Pae));
@@ -254,7 +258,18 @@ function checkAndMark(w: Walk, efer: I32, cr4: I32, faulted: Label): void {
       .and(w.pageMask.ne(0xfff))
       .choose(pse, w.entry.and(AddressMask).and(w.pageMask.xor(-1n))),
   );
-  f.return(base.or(w.linear.and(w.pageMask).and(-4096n)).or(writable.toI64u()).or(global.and(1).shl(1).toI64u()));
+  const flags = writable.or(global.and(1).shl(1)).or(large.shl(2));
+  f.return(base.or(w.linear.and(w.pageMask).and(-4096n)).or(flags.toI64u()));
+}
+
+function noteLargePage({ f, cpu, linear }: Walk): void {
+  const inHalf = linear
+    .shrU(21)
+    .toI32()
+    .and(LargePages.OfHalf - 1);
+  const bit = f.let(linear.shrU(63).toI32().mul(LargePages.OfHalf).or(inHalf));
+  const byte = f.let(cpu.add(bit.shrU(3)));
+  f.store8(byte, LargePages.Offset, byte.load8u(LargePages.Offset).or(i32(1).shl(bit.and(7))));
 }
 
 function pageFault(w: Walk, efer: I32, cr4: I32, raise: FunctionRef): void {

@@ -7,11 +7,13 @@
  * decoded, and compared when each of the others has been between two instructions since: code that changed is dropped.
  */
 import {
+  CodePages,
   Cpu,
   FetchCacheEntries,
   FetchCacheEntrySize,
   FetchCacheOffset,
   JumpCacheOffset,
+  LargePages,
   LocalFills,
   TlbBanks,
   TlbBankSize,
@@ -28,6 +30,8 @@ import { BlockHashBuckets, StaleRequest, ThreadField, type VmLayout } from './vm
 
 /** Bit 31 of TlbEntry.Page. */
 const GlobalBit = 0x8000_0000 | 0;
+/** Bit 30. */
+const LargeBit = 0x4000_0000;
 /** A tag that never matches in slot 0: it belongs to slot 1. Elsewhere 0 does, which belongs to slot 0. */
 const SlotZeroEmpty = 1 << 12;
 /** Jump cache and fetch cache, one behind the other. */
@@ -77,11 +81,13 @@ export class TranslationCaches {
     if (global) {
       this.#bytes.fill(0, cpu + TlbOffset, cpu + TlbOffset + TlbBanks * TlbBankSize);
       for (let table = 0; table < 2 * TlbBanks; table++) this.#emptySlotZero(cpu + TlbOffset + table * TlbTableSize);
+      this.#bytes.fill(0, cpu + LargePages.Offset, cpu + LargePages.Offset + LargePages.Size);
     } else {
       this.#flushLocal(cpu);
     }
     this.#words[(cpu + LocalFills.Count) >> 2] = 0;
-    this.forgetJumps(cpu);
+    if (global) this.forgetJumps(cpu);
+    else this.#forgetLocalJumps(cpu);
   }
 
   #flushLocal(cpu: number): void {
@@ -119,23 +125,62 @@ export class TranslationCaches {
     this.#words[(table + TlbEntry.Page) >> 2] = 0;
   }
 
-  /** Empties the entries of one linear page, global or not. */
+  /** Empties the entries of the page that a linear address is in, global or not, however large it is. */
   flushPage(cpu: number, linear: bigint): void {
+    const half = linear >> 63n ? 1 : 0;
+    const large = Number((linear >> 21n) & BigInt(LargePages.OfHalf - 1)) + half * LargePages.OfHalf;
+    if (this.#isSet(cpu + LargePages.Offset, large)) {
+      this.#flushLarge(cpu, linear);
+      this.#forgetHalf(cpu, half);
+    }
     const slot = Number((linear >> 12n) & BigInt(TlbEntries - 1));
     for (let table = 0; table < 2 * TlbBanks; table++) {
-      const start = cpu + TlbOffset + table * TlbTableSize;
-      const entry = start + slot * TlbEntrySize;
-      this.#words[entry >> 2] = slot === 0 ? SlotZeroEmpty : 0;
-      this.#words[(entry >> 2) + 1] = 0;
+      this.#emptySlot(cpu, cpu + TlbOffset + table * TlbTableSize + slot * TlbEntrySize);
     }
-    this.forgetJumps(cpu);
+    const page = Number((linear >> 12n) & BigInt(CodePages.PagesOfHalf - 1)) + half * CodePages.PagesOfHalf;
+    // All pages of the half, if there are jumps to this one: it is rare
+    if (this.#isSet(cpu + CodePages.Offset, page)) this.#forgetHalf(cpu, half);
   }
 
-  /** Linear addresses may mean other blocks now. */
+  /** Empties what entries have of large pages in the same GiB: no page is larger. */
+  #flushLarge(cpu: number, linear: bigint): void {
+    const words = this.#words;
+    const gibibyte = Number(BigInt.asIntN(32, linear >> 30n));
+    const start = cpu + TlbOffset;
+    for (let entry = start; entry < start + TlbBanks * TlbBankSize; entry += TlbEntrySize) {
+      if ((words[(entry + TlbEntry.Page) >> 2]! & LargeBit) === 0) continue;
+      const low = words[entry >> 2]!;
+      const high = words[(entry >> 2) + 1]!;
+      if (((high << 2) | (low >>> 30)) === gibibyte) this.#emptySlot(cpu, entry);
+    }
+  }
+
+  #isSet(bits: number, number: number): boolean {
+    return (this.#bytes[bits + (number >> 3)]! & (1 << (number & 7))) !== 0;
+  }
+
+  /** All linear addresses may mean other blocks now. */
   forgetJumps(cpu: number): void {
-    const at = (cpu + Cpu.JumpGeneration) >> 2;
+    for (const half of [0, 1] as const) this.#forgetHalf(cpu, half);
+  }
+
+  /** Those of pages that are not global. */
+  #forgetLocalJumps(cpu: number): void {
+    this.#nextGeneration(cpu, 0);
+    if (this.#words[(cpu + Cpu.LocalUpperCode) >> 2] !== 0) this.#nextGeneration(cpu, 1);
+  }
+
+  #forgetHalf(cpu: number, half: 0 | 1): void {
+    this.#nextGeneration(cpu, half);
+    const start = cpu + CodePages.Offset + half * (CodePages.Size / 2);
+    this.#bytes.fill(0, start, start + CodePages.Size / 2);
+  }
+
+  #nextGeneration(cpu: number, half: 0 | 1): void {
+    const at = (cpu + Cpu.JumpGeneration) / 4 + half;
     const generation = (this.#words[at]! + 1) & LastGeneration;
     this.#words[at] = generation;
+    if (half === 1) this.#words[(cpu + Cpu.LocalUpperCode) >> 2] = 0;
     const start = cpu + JumpCacheOffset;
     // Entries of the generations of long ago would count again
     if (generation === 0) this.#bytes.fill(0xff, start, start + JumpCachesSize);

@@ -3,6 +3,8 @@ import '../../../types/webassembly.ts';
 import type { CpuFeature } from '../../../x86/instructions/table/notation.ts';
 import { type Decoder, createDecoder } from '../../../x86/decode/decoder.ts';
 import { semantics } from '../semantics-table.ts';
+import type { RegionListing } from '../text/listing-format.ts';
+import { listRegion } from '../text/region-listing.ts';
 import { type Region, type RegionPage, findRegion, inPage, pageOf } from './region.ts';
 import type { HostPage, RegionEntry } from './region-function.ts';
 import { type RegionModule, RegionModuleMaker } from './region-module.ts';
@@ -44,6 +46,9 @@ export interface RegionJob {
   readonly user: boolean;
   /** The entry's page first. */
   readonly pages: readonly JobPage[];
+  /** Whoever wants to read the code of the region, if the instruction at `address` is in it. */
+  readonly listing?:
+    { readonly address: bigint; /** Linear address of the entry's page. */ readonly page: bigint } | undefined;
 }
 
 /** Code of a region, as it was when the region was translated. */
@@ -58,6 +63,8 @@ export interface CompiledRegion {
   readonly entries: readonly RegionEntry[];
   readonly pieces: readonly CodePiece[];
   readonly instructions: number;
+  /** If it was asked for and the instruction is there. */
+  readonly listing?: RegionListing;
 }
 
 export interface CompiledRegions {
@@ -67,6 +74,16 @@ export interface CompiledRegions {
   readonly regions: readonly CompiledRegion[];
   /** Jobs whose first instruction is the interpreter's. */
   readonly left: readonly number[];
+  readonly cost: CompileCost;
+}
+
+/** What compiling took. */
+export interface CompileCost {
+  /** WebAssembly modules, those of helper functions included, and their bytes. */
+  readonly modules: number;
+  readonly bytes: number;
+  /** Of the compiling thread. */
+  readonly milliseconds: number;
 }
 
 /** Takes jobs and gives results in some later turn. */
@@ -78,14 +95,30 @@ export interface RegionCompiler {
 
 export type CreateCompiler = (setup: CompilerSetup) => RegionCompiler;
 
+/** How the runtime compiles a module of translated code. */
+export type CompileModule = (bytes: Uint8Array<ArrayBuffer>) => WebAssembly.Module;
+
+const compileAsUsual: CompileModule = (bytes) => new WebAssembly.Module(bytes);
+
+/** What the runtime around a pipeline does for it. */
+export interface PipelineHost {
+  readonly compile?: CompileModule;
+  /** Milliseconds, of which differences count. */
+  readonly now?: () => number;
+}
+
 /** Compiles jobs, several to a module. */
 export class RegionPipeline {
   readonly #decoder: Decoder;
   readonly #maker: RegionModuleMaker;
   readonly #bytes: Uint8Array;
   readonly #ram: number;
+  readonly #compileModule: CompileModule;
+  readonly #now: () => number;
 
-  constructor(setup: CompilerSetup) {
+  constructor(setup: CompilerSetup, { compile = compileAsUsual, now = Date.now }: PipelineHost = {}) {
+    this.#compileModule = compile;
+    this.#now = now;
     this.#bytes = new Uint8Array(setup.buffer);
     this.#ram = setup.ram;
     this.#decoder = createDecoder({ features: new Set(setup.features) });
@@ -101,16 +134,26 @@ export class RegionPipeline {
   }
 
   compile(jobs: readonly RegionJob[]): CompiledRegions {
+    const start = this.#now();
+    const compiled = this.#compile(jobs);
+    return { ...compiled, cost: { ...compiled.cost, milliseconds: this.#now() - start } };
+  }
+
+  #compile(jobs: readonly RegionJob[]): CompiledRegions {
     const found = jobs.map((job) => this.#find(job));
     const left = found.filter(({ region }) => region === undefined).map(({ id }) => id);
     const good = found.filter((one): one is Found & { region: Region } => one.region !== undefined);
-    if (good.length === 0) return { helpers: [], module: undefined, regions: [], left };
+    if (good.length === 0) return nothingCompiled(left);
     const made = this.#maker.make(good);
-    return { ...compileModules(made), left, regions: good.map((one, i) => this.#describe(one, made.entries[i]!)) };
+    const regions = good.map((one, i) => ({
+      ...this.#describe(one, made.entries[i]!),
+      ...(one.listing && { listing: listRegion(made, i, one.region, one.listing.page) }),
+    }));
+    return { ...this.#compileModules(made), left, regions, cost: costOf(made) };
   }
 
   /** Pages are copied when they are first looked at: the guest may write to its code meanwhile. */
-  #find({ id, entry, user, pages }: RegionJob): Found {
+  #find({ id, entry, user, pages, listing }: RegionJob): Found {
     const known = new Map(pages.map((page) => [page.distance, page]));
     const copies = new Map<number, RegionPage>();
     const page = (distance: number): RegionPage | undefined => {
@@ -125,7 +168,19 @@ export class RegionPipeline {
       return copy;
     };
     const region = findRegion({ entry, user, page }, this.#decoder, (name) => semantics.has(name));
-    return { id, region, page, hostPage: (distance) => known.get(distance)!.page };
+    const noted =
+      listing !== undefined &&
+      region !== undefined &&
+      hasInstruction(region, BigInt.asIntN(64, listing.address - listing.page));
+    const found = { id, region, noted, page, hostPage: (distance: number) => known.get(distance)!.page };
+    return noted ? { ...found, listing } : found;
+  }
+
+  #compileModules({ helpers, bytes }: RegionModule): Pick<CompiledRegions, 'helpers' | 'module'> {
+    return {
+      helpers: helpers.map(({ name, bytes }) => ({ name, module: this.#compileModule(bytes) })),
+      module: this.#compileModule(bytes),
+    };
   }
 
   #describe(
@@ -145,15 +200,24 @@ export class RegionPipeline {
 interface Found {
   readonly id: number;
   readonly region: Region | undefined;
+  readonly noted: boolean;
+  readonly listing?: RegionJob['listing'];
   page(distance: number): RegionPage | undefined;
   readonly hostPage: HostPage;
 }
 
-function compileModules({ helpers, bytes }: RegionModule): Pick<CompiledRegions, 'helpers' | 'module'> {
-  return {
-    helpers: helpers.map(({ name, bytes }) => ({ name, module: new WebAssembly.Module(bytes) })),
-    module: new WebAssembly.Module(bytes),
-  };
+/** The result when all jobs are left to the interpreter. */
+export function nothingCompiled(left: readonly number[]): CompiledRegions {
+  return { helpers: [], module: undefined, regions: [], left, cost: { modules: 0, bytes: 0, milliseconds: 0 } };
+}
+
+function costOf({ helpers, bytes }: RegionModule): CompileCost {
+  const all = [...helpers.map((helper) => helper.bytes), bytes];
+  return { modules: all.length, bytes: all.reduce((sum, { length }) => sum + length, 0), milliseconds: 0 };
+}
+
+function hasInstruction({ blocks }: Region, offset: bigint): boolean {
+  return [...blocks.values()].some((block) => block.instructions.some((one) => BigInt(one.offset) === offset));
 }
 
 /** Constant data of semantics, placed once. */

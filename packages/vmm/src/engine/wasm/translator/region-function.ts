@@ -4,18 +4,23 @@
  * `left` is what is left of the slice's budget, in instructions. The function leaves with Cpu.RegionStatus: 0 is a jump to
  * Cpu.Rip, anything else a HandlerResult of the instruction that Cpu.ExitRecord describes.
  */
-import type { FunctionBuilder, Label } from '../encoder/function-builder.ts';
+import type { FunctionBuilder, Label, Template } from '../encoder/function-builder.ts';
 import { type I32, type I64, type Local, i32 } from '../encoder/values.ts';
 import type { Semantic } from '../../../x86/instructions/semantics/context.ts';
 import type { CoreFunctions } from '../emit/base-semantics.ts';
-import { Cpu, FetchCacheEntry, fetchCacheEntry } from '../interpreter/cpu-layout.ts';
+import type { AccessContext } from '../emit/memory-access.ts';
+import { Cpu, FetchCacheEntry, fetchCacheEntry, jumpGeneration } from '../interpreter/cpu-layout.ts';
+import { Access } from '../softmmu/access.ts';
 import { ModeKey } from '../softmmu/block-header.ts';
 import { Record } from '../interpreter/record.ts';
 import { Dispatcher, type FlowPlan, planFlow } from './control-flow.ts';
 import { KnownFlags, UnknownOperation } from './known-flags.ts';
 import { KnownSemantics, type RegionSite } from './known-semantics.ts';
-import { type BasicBlock, type Region, type RegionInstruction, inPage, pageOf } from './region.ts';
+import { type BasicBlock, type Region, type RegionInstruction, endsBlock, inPage, pageOf } from './region.ts';
 import { RegisterLocals } from './registers.ts';
+import { emitStackRun, stackRunLength } from './stack-runs.ts';
+import type { InstructionTemplate, InstructionTemplates, Place } from './templates.ts';
+import { openPlace, slotsOf, templateKey } from './templates.ts';
 
 /** A return compares with so many places of the region that calls come back to. */
 const MaxReturnSites = 8;
@@ -27,6 +32,15 @@ export interface RegionEntry {
   readonly number: number;
 }
 
+/** An instruction where it is emitted. */
+interface PlacedInstruction {
+  readonly instruction: RegionInstruction;
+  readonly place: Place;
+}
+
+/** Emits instructions; `helped` is told of calls of helper functions, whose numbers differ from module to module. */
+type EmitPlaced = (instructions: readonly PlacedInstruction[], helped?: () => void) => void;
+
 /** Bits of an entry's number that tell which it is. */
 const EntryBits = 16;
 
@@ -36,8 +50,9 @@ export function emitRegion(
   core: CoreFunctions,
   semantic: (mnemonic: string) => Semantic,
   hostPage: HostPage,
+  templates: InstructionTemplates,
 ): RegionEntry[] {
-  const emitter = new RegionEmitter(f, region, core, semantic, hostPage);
+  const emitter = new RegionEmitter(f, region, core, semantic, hostPage, templates);
   emitter.emit();
   return region.entries.map((offset) => ({
     offset,
@@ -53,6 +68,7 @@ class RegionEmitter {
   readonly #core: CoreFunctions;
   readonly #semantic: (mnemonic: string) => Semantic;
   readonly #hostPage: HostPage;
+  readonly #templates: InstructionTemplates;
   readonly #cpu: Local<I32>;
   readonly #left: Local<I32>;
   readonly #registers: RegisterLocals;
@@ -66,6 +82,7 @@ class RegionEmitter {
   readonly #next: Local<I32>;
   /** The instruction that is left at, packed as {@link At} says. Then #target is the RIP of its page. */
   readonly #at: Local<I32>;
+  /** 0 until the function is left with another one. */
   readonly #status: Local<I32>;
   readonly #target: Local<I64>;
   readonly #region: Region;
@@ -85,8 +102,10 @@ class RegionEmitter {
     core: CoreFunctions,
     semantic: (mnemonic: string) => Semantic,
     hostPage: HostPage,
+    templates: InstructionTemplates,
   ) {
     this.#f = f;
+    this.#templates = templates;
     this.#region = region;
     this.#core = core;
     this.#semantic = semantic;
@@ -102,11 +121,27 @@ class RegionEmitter {
     this.#at = f.local('i32');
     this.#status = f.local('i32');
     this.#target = f.local('i64');
+    this.#noteNames();
     const blocks = [...region.blocks.values()];
     this.#blocks = [undefined, ...blocks];
     this.#nodes = new Map(blocks.map((block, i) => [block.start, i + 1]));
     this.#returnSites = returnSites(region);
     this.#plan = planFlow({ successors: this.#successors() });
+  }
+
+  #noteNames(): void {
+    const locals = {
+      cpu: this.#cpu,
+      left: this.#left,
+      next: this.#next,
+      page: this.#page,
+      stamp: this.#stamp,
+      tlb: this.#tlb,
+      at: this.#at,
+      status: this.#status,
+      target: this.#target,
+    };
+    if (this.#f.notes) for (const [name, local] of Object.entries(locals)) this.#f.noteName(local, name);
   }
 
   /** Position of a block among the targets of the dispatcher. */
@@ -134,11 +169,13 @@ class RegionEmitter {
           this.#jumpLabel = jump;
           this.#tree(Dispatcher);
         });
+        f.notePlace(undefined);
         f.store64(this.#cpu, Cpu.Rip, this.#target);
         f.store32(this.#cpu, Cpu.ExitRecord, 0);
         f.set(this.#status, i32(0));
         f.br(out);
       });
+      f.notePlace(undefined);
       this.#leftAt();
     });
     this.#flags.forget();
@@ -150,15 +187,17 @@ class RegionEmitter {
       const distance = this.#next.shrS(EntryBits).toI64s().shl(12);
       f.set(this.#page, this.#cpu.load64(Cpu.RipPage).sub(distance));
       f.set(this.#next, this.#next.and((1 << EntryBits) - 1));
-      f.set(this.#stamp, this.#cpu.load32(Cpu.JumpGeneration).shl(ModeKey.Bits).or(this.#cpu.load32(Cpu.ModeKey)));
+      const generation = jumpGeneration(this.#cpu, this.#page);
+      f.set(this.#stamp, generation.shl(ModeKey.Bits).or(this.#cpu.load32(Cpu.ModeKey)));
       f.set(this.#tlb, this.#cpu.load32(Cpu.TlbBank));
       this.#registers.load();
     });
   }
 
-  /** Tells what #at packs. */
+  /** Tells what #at packs. A status that was not set is that of the slow paths. */
   #leftAt(): void {
     const f = this.#f;
+    f.if(this.#status.eqz(), () => f.set(this.#status, this.#cpu.load32(Cpu.SlowStatus)));
     this.#describe(this.#at);
     f.store64(this.#cpu, Cpu.RipPage, this.#target);
     const operation = f.let(this.#at.shrU(At.Operation));
@@ -209,17 +248,108 @@ class RegionEmitter {
   }
 
   #block(node: number, block: BasicBlock): void {
-    block.instructions.forEach((instruction, i) => this.#instruction(node, block, instruction, i + 1));
-    const count = block.instructions.length;
+    const { instructions } = block;
+    for (let i = 0; i < instructions.length;) {
+      const run = Math.max(stackRunLength(instructions, i), 1);
+      for (let j = i; j < i + run; j++) this.#f.notePlace(instructions[j]!.offset);
+      if (run > 1) this.#copy(instructions.slice(i, i + run), i + 1, (places) => this.#stackRun(places));
+      else this.#instruction(node, block, instructions[i]!, i + 1);
+      i += run;
+    }
+    const count = instructions.length;
     if (block.fall !== undefined) this.#goTo(node, block.fall, count);
     else if (!endsItself(block)) throw new Error('a block without an end');
   }
 
   #instruction(node: number, block: BasicBlock, instruction: RegionInstruction, count: number): void {
+    const { row } = instruction.decoded;
+    const emit: EmitPlaced = ([first], helped) => this.#emit(node, block, instruction, count, first!.place, helped);
+    if (endsBlock(row.mnemonic) || EndsEarly.has(row.group)) emit([this.#placed(instruction, count)]);
+    else this.#copy([instruction], count, emit);
+  }
+
+  /**
+   * Puts the template of an instruction, or of some in a row, here. It is made by `emit` when there is none yet. `count`: the
+   * first one's number in its block.
+   */
+  #copy(instructions: readonly RegionInstruction[], count: number, emit: EmitPlaced): void {
+    const flags = this.#flags;
+    const bytes = instructions.length === 1 ? instructions[0]!.bytes : instructions.map((one) => one.bytes).join('');
+    const key = templateKey(bytes, flags.knowledge, this.#region.user);
+    let template = this.#templates.get(key);
+    if (template === undefined) {
+      template = this.#record(instructions, emit);
+      this.#templates.set(key, template);
+    }
+    if (template === null) return emit(instructions.map((one, i) => this.#placed(one, count + i)));
+    const { offset, decoded } = instructions[0]!;
+    const at = (operation: number, index: number): number =>
+      packedPlace(instructions[index]!, count + index) | (operation << At.Operation);
+    const slots = slotsOf({ offset, length: decoded.length }, { page: this.#pageAt(offset), at });
+    this.#f.place(template.code, this.#leaveLabel, slots);
+    this.#registers.note(template.use);
+    flags.knowledge = template.after;
+  }
+
+  /** Null when the code is another one in each module. */
+  #record(instructions: readonly RegionInstruction[], emit: EmitPlaced): InstructionTemplate | null {
+    const flags = this.#flags;
+    const before = flags.knowledge;
+    let isWhole = true;
+    let code: Template | undefined;
+    const placed = instructions.map((instruction, i) => ({ instruction, place: openPlace(this.#page, i) }));
+    const use = this.#registers.useOf(() => {
+      code = this.#f.record(this.#leaveLabel, () => emit(placed, () => (isWhole = false)));
+    });
+    const after = flags.knowledge;
+    flags.knowledge = before;
+    return isWhole ? { code: code!, use, after } : null;
+  }
+
+  #stackRun(run: readonly PlacedInstruction[]): void {
+    const f = this.#f;
+    const context = ({ place }: PlacedInstruction): AccessContext => ({
+      f,
+      cpu: this.#cpu,
+      mmu: this.#core.mmu,
+      userFlag: () => i32(this.#region.user ? Access.User : 0),
+      tlb: () => this.#tlb,
+      ...this.#waysOut(place),
+    });
+    const instructions = run.map(({ instruction }) => instruction);
+    f.scope(() => emitStackRun(instructions, this.#registers, (i) => context(run[i]!)));
+  }
+
+  #waysOut(place: Place): Pick<RegionSite, 'leave' | 'leaveOnSlowStatus'> {
+    const f = this.#f;
+    const here = (): void => {
+      f.set(this.#at, place.at(this.#flags.operation));
+      f.set(this.#target, place.page);
+    };
+    return {
+      leave: (status) => {
+        f.set(this.#status, status);
+        here();
+        f.br(this.#leaveLabel);
+      },
+      leaveOnSlowStatus: () => {
+        here();
+        f.brIf(this.#leaveLabel, this.#cpu.load32(Cpu.SlowStatus), false);
+      },
+    };
+  }
+
+  #emit(
+    node: number,
+    block: BasicBlock,
+    instruction: RegionInstruction,
+    count: number,
+    place: Place,
+    helped: () => void = () => {},
+  ): void {
     const f = this.#f;
     const flags = this.#flags;
-    const { offset, decoded } = instruction;
-    const place = inPage(offset) | (decoded.length << At.Length) | (count << At.Count);
+    const { decoded } = instruction;
     let end: Label | undefined;
     const site: RegionSite = {
       f,
@@ -227,16 +357,13 @@ class RegionEmitter {
       core: this.#core,
       registers: this.#registers,
       flags,
-      page: this.#page,
+      rip: place.rip,
+      nextRip: place.nextRip,
       tlb: this.#tlb,
       user: this.#region.user,
-      describe: () => this.#describe(i32(place)),
-      leave: (status) => {
-        f.set(this.#status, status);
-        f.set(this.#at, i32(place | (flags.operation << At.Operation)));
-        f.set(this.#target, this.#pageAt(offset));
-        f.br(this.#leaveLabel);
-      },
+      helped,
+      describe: () => this.#describe(place.at(0)),
+      ...this.#waysOut(place),
       branch: () => {
         const before = flags.knowledge;
         this.#goTo(node, block.taken!, count);
@@ -267,6 +394,18 @@ class RegionEmitter {
     flags.beginInstruction(decoded.operandSize);
     flags.complete();
     emit();
+  }
+
+  #placed(instruction: RegionInstruction, count: number): PlacedInstruction {
+    const { offset, decoded } = instruction;
+    const packed = packedPlace(instruction, count);
+    const place = {
+      rip: this.#page.add(offset),
+      nextRip: this.#page.add(offset + decoded.length),
+      page: this.#pageAt(offset),
+      at: (operation: number) => i32(packed | (operation << At.Operation)),
+    };
+    return { instruction, place };
   }
 
   #count(instructions: number): void {
@@ -357,6 +496,10 @@ const EndsEarly: ReadonlySet<string> = new Set(['string', 'x87']);
 
 /** Where an instruction is left at, packed: its offset, length, count in its block, and the operation that flags follow from. */
 const At = { Length: 12, Count: 16, Operation: 24 } as const;
+
+function packedPlace({ offset, decoded }: RegionInstruction, count: number): number {
+  return inPage(offset) | (decoded.length << At.Length) | (count << At.Count);
+}
 
 const endsItself = ({ instructions, taken, returns }: BasicBlock): boolean =>
   taken !== undefined || returns || /^(JMP|CALL)$/.test(instructions.at(-1)!.decoded.row.mnemonic);

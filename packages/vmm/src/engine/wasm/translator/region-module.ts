@@ -1,5 +1,5 @@
 /** Modules of translated regions, and of the helper functions that their instructions call. */
-import { FunctionBuilder, type FunctionRef } from '../encoder/function-builder.ts';
+import { FunctionBuilder, type FunctionNotes, type FunctionRef } from '../encoder/function-builder.ts';
 import { ModuleBuilder } from '../encoder/module-builder.ts';
 import type { Semantic } from '../../../x86/instructions/semantics/context.ts';
 import type { CoreFunctions } from '../emit/base-semantics.ts';
@@ -8,6 +8,7 @@ import type { Region } from './region.ts';
 import type { HostPage } from './region-function.ts';
 import { type RegionEntry, emitRegion } from './region-function.ts';
 import { RegionParams, RegionResults } from './region-signature.ts';
+import { InstructionTemplates } from './templates.ts';
 
 /** Exported name of the region at a position of its module. */
 export const regionName = (position: number): string => `region${position}`;
@@ -24,6 +25,15 @@ export interface RegionModule {
   readonly bytes: Uint8Array<ArrayBuffer>;
   /** Of each region: where it is entered. */
   readonly entries: readonly (readonly RegionEntry[])[];
+  /** Of each region: its notes, if they were asked for. */
+  readonly notes: readonly (FunctionNotes | undefined)[];
+}
+
+export interface RegionToMake {
+  readonly region: Region;
+  readonly hostPage: HostPage;
+  /** For people who read the code: {@link RegionModule.notes}. */
+  readonly noted: boolean;
 }
 
 export interface RegionModuleOptions extends Pick<CoreFunctions, 'rareIndex' | 'data' | 'atomics'> {
@@ -48,6 +58,7 @@ interface OpenModule {
  */
 export class RegionModuleMaker {
   readonly #options: RegionModuleOptions;
+  readonly #templates = new InstructionTemplates();
   readonly #known = new Set<string>();
   #made: HelperModule[] = [];
   /** While a helper function is built that another one needs, both of their modules are open: the last one is built. */
@@ -57,18 +68,24 @@ export class RegionModuleMaker {
     this.#options = options;
   }
 
-  make(regions: readonly { readonly region: Region; readonly hostPage: HostPage }[]): RegionModule {
+  make(regions: readonly RegionToMake[]): RegionModule {
     this.#made = [];
     return this.#build(({ module, core }) => {
       if (this.#options.optimized) module.compileOptimized();
       const semantic = (mnemonic: string): Semantic => this.#options.semantic(mnemonic)!;
-      const entries = regions.map(({ region, hostPage }, i) => {
+      const entries = regions.map(({ region, hostPage, noted }, i) => {
         const f = new FunctionBuilder(RegionParams, RegionResults);
-        const made = emitRegion(f, region, core, semantic, hostPage);
+        if (noted) f.notes = { names: new Map(), places: [] };
+        const made = emitRegion(f, region, core, semantic, hostPage, this.#templates);
         return { f, made, name: regionName(i) };
       });
       for (const { f, name } of entries) module.export(name, module.adopt(name, f));
-      return { helpers: this.#made, bytes: module.finish(), entries: entries.map(({ made }) => made) };
+      return {
+        helpers: this.#made,
+        bytes: module.finish(),
+        entries: entries.map(({ made }) => made),
+        notes: entries.map(({ f }) => f.notes),
+      };
     });
   }
 

@@ -21,6 +21,8 @@ const PageSize = 4096;
 export interface RegionInstruction {
   readonly offset: number;
   readonly decoded: DecodedInstruction;
+  /** Its bytes, as a string of character codes. */
+  readonly bytes: string;
 }
 
 export interface BasicBlock {
@@ -70,6 +72,15 @@ export const inPage = (offset: number): number => offset - pageOf(offset) * Page
 
 /** Two-way branches by mnemonic; JMP, CALL and RET have cases of their own. */
 const Conditional = /^(J(?!MP)\w+|LOOP(NE|E)?)$/;
+const Ending = /^(RET|JMP|CALL|J\w+|LOOP(NE|E)?)$/;
+const ending = new Map<string, boolean>();
+
+/** Whether a basic block ends with instructions of a mnemonic. */
+export function endsBlock(mnemonic: string): boolean {
+  let ends = ending.get(mnemonic);
+  if (ends === undefined) ending.set(mnemonic, (ends = Ending.test(mnemonic)));
+  return ends;
+}
 
 /**
  * What the interpreter does: whatever changes the mode, privilege, mappings or segments, talks to devices, works on the
@@ -199,7 +210,10 @@ class RegionFinder {
     const decoded = createDecodedInstruction(allRows[0]!);
     const page = this.#source.page(pageOf(offset));
     const status = page ? this.#decoder.decode(page.bytes, inPage(offset), PageSize, 64, decoded) : 'need-more';
-    const instruction = status === 'ok' && isTranslated(decoded, this.#hasSemantic) ? { offset, decoded } : null;
+    const isOurs = status === 'ok' && isTranslated(decoded, this.#hasSemantic);
+    const instruction = isOurs
+      ? { offset, decoded, bytes: bytesAt(page!.bytes, inPage(offset), decoded.length) }
+      : null;
     this.#decoded.set(offset, instruction);
     return instruction;
   }
@@ -220,6 +234,12 @@ class RegionFinder {
     if (instructions.length === 0) return undefined;
     return { start: leader, instructions, taken: undefined, fall: offset, calls: false, returns: false };
   }
+}
+
+function bytesAt(bytes: Uint8Array, start: number, length: number): string {
+  let text = '';
+  for (let i = start; i < start + length; i++) text += String.fromCharCode(bytes[i]!);
+  return text;
 }
 
 interface Flow {

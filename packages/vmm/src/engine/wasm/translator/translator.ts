@@ -23,7 +23,8 @@ import type { TranslationCaches } from '../softmmu/translation-caches.ts';
 import type { VmLayout } from '../softmmu/vm-layout.ts';
 import { inPage, pageOf } from './region.ts';
 import { regionName } from './region-module.ts';
-import type { CodePiece, CompiledRegion, CompiledRegions, RegionCompiler } from './region-compiler.ts';
+import type { RegionListing } from '../text/listing-format.ts';
+import type { CodePiece, CompiledRegion, CompiledRegions, RegionCompiler, RegionJob } from './region-compiler.ts';
 
 export interface TranslatorParts {
   readonly layout: VmLayout;
@@ -38,6 +39,15 @@ export interface TranslatorParts {
   readonly threshold: number;
   /** The vCPUs of the thread. */
   readonly vcpus: readonly number[];
+  readonly watch?: TranslationWatch | undefined;
+}
+
+/** Somebody who wants to read what guest code is translated to. */
+export interface TranslationWatch {
+  /** Linear address of an instruction. */
+  readonly address: bigint;
+  /** A region that the instruction is in was translated. */
+  readonly onListing: (listing: RegionListing) => void;
 }
 
 /** Most regions: then all are dropped. V8 ends the process somewhere above 50,000 modules (JIT-LIMITS.md). */
@@ -80,6 +90,13 @@ export interface TranslatorStatistics {
   readonly regions: number;
   /** Guest instructions in them. */
   readonly instructions: number;
+  /** WebAssembly modules of regions and their helper functions, and how many bytes they have. */
+  readonly modules: number;
+  readonly moduleBytes: number;
+  /** Milliseconds that compiling took on its thread, but for what the runtime does on threads of its own. */
+  readonly compileTime: number;
+  /** Hot places that the interpreter keeps, because of their first instruction. */
+  readonly left: number;
   /** Regions that were dropped because their code was written. */
   readonly dropped: number;
   /** Times that all were dropped because there were too many. */
@@ -107,7 +124,16 @@ export class Translator {
   #nextId = 1;
   /** Slices that ended at a block: the translator's clock. */
   #slices = 0;
-  #statistics = { regions: 0, instructions: 0, dropped: 0, evictions: 0 };
+  readonly #statistics = {
+    regions: 0,
+    instructions: 0,
+    modules: 0,
+    moduleBytes: 0,
+    compileTime: 0,
+    left: 0,
+    dropped: 0,
+    evictions: 0,
+  };
 
   constructor(parts: TranslatorParts) {
     this.#parts = parts;
@@ -116,23 +142,22 @@ export class Translator {
   }
 
   get statistics(): TranslatorStatistics {
-    return this.#statistics;
+    return { ...this.#statistics };
   }
 
-  /** A slice ended at a block, whose linear address is given. Answers whether it is translated. */
-  sample(vcpu: number, block: number, linear: bigint): boolean {
+  /** A slice ended at a block, whose linear address is given. */
+  sample(vcpu: number, block: number, linear: bigint): void {
     this.#slices++;
     const header = block - BlockHeaderSize;
-    if (this.#view.getUint16(block + Record.Handler, true) === FixedHandler.Translated) return true;
+    if (this.#view.getUint16(block + Record.Handler, true) === FixedHandler.Translated) return;
     const place = this.#placeOfBlock(header);
-    if (place === undefined || this.#settled.has(place)) return false;
+    if (place === undefined || this.#settled.has(place)) return;
     const count = (this.#samples.get(place) ?? 0) + 1;
     if (this.#samples.size > MaxSampled) this.#samples.clear();
     this.#samples.set(place, count);
     const drops = this.#drops.get(this.#view.getUint32(header + BlockHeader.Page, true)) ?? 0;
     const isHot = count >= this.#parts.threshold << Math.min(drops, 6);
     if (isHot && this.#pending.size < MaxPending) this.#request(vcpu, header, place, linear);
-    return false;
   }
 
   /** The interpreter has a new block: translated code may be there already. */
@@ -206,15 +231,25 @@ export class Translator {
       page: one.page,
       heads: this.#heads(vcpu, one.page, key),
     }));
-    this.#parts.compiler.submit({ id, entry, user: (key & ModeKey.User) !== 0, pages });
+    const listing = this.#listingWanted(linear - BigInt(entry));
+    this.#parts.compiler.submit({ id, entry, user: (key & ModeKey.User) !== 0, pages, ...(listing && { listing }) });
+  }
+
+  /** For a region whose entry is in the page. */
+  #listingWanted(page: bigint): RegionJob['listing'] {
+    const address = this.#parts.watch?.address;
+    if (address === undefined) return undefined;
+    const distance = BigInt.asIntN(64, address - page) / BigInt(PageSize);
+    return distance >= -MaxDistance && distance <= MaxDistance ? { address, page } : undefined;
   }
 
   /** Pages near a linear address that code was jumped to lately, by distance: what the jump cache tells of them. */
   #pagesAround(vcpu: number, linear: bigint, key: number): Map<number, { page: number; physical: number }> {
     const view = this.#view;
     const cpu = this.#parts.layout.cpuBlocks[vcpu]!;
-    const stamp = ((view.getUint32(cpu + Cpu.JumpGeneration, true) << ModeKey.Bits) | key) >>> 0;
     const high = Number(BigInt.asIntN(32, linear >> 32n));
+    const generation = view.getUint32(cpu + Cpu.JumpGeneration + (high < 0 ? 4 : 0), true);
+    const stamp = ((generation << ModeKey.Bits) | key) >>> 0;
     const low = Number(BigInt.asUintN(32, linear)) >>> 12;
     const found = new Map<number, { page: number; physical: number }>();
     const start = cpu + JumpCacheOffset;
@@ -251,7 +286,12 @@ export class Translator {
     return heads;
   }
 
-  #install({ helpers, module, regions, left }: CompiledRegions): void {
+  #install({ helpers, module, regions, left, cost }: CompiledRegions): void {
+    const statistics = this.#statistics;
+    statistics.modules += cost.modules;
+    statistics.moduleBytes += cost.bytes;
+    statistics.compileTime += cost.milliseconds;
+    statistics.left += left.length;
     const { memory, rare, core } = this.#parts;
     const imports = { env: { memory, rare }, core, helpers: this.#helpers } as unknown as WebAssembly.Imports;
     for (const helper of helpers) {
@@ -260,7 +300,10 @@ export class Translator {
     for (const id of left) this.#pending.delete(id);
     if (!module || !regions.some(({ id }) => this.#pending.has(id))) return;
     const { exports } = new WebAssembly.Instance(module, imports);
-    regions.forEach((region, i) => this.#installRegion(region, exports[regionName(i)]!));
+    regions.forEach((region, i) => {
+      if (region.listing) this.#parts.watch?.onListing(region.listing);
+      this.#installRegion(region, exports[regionName(i)]!);
+    });
   }
 
   #installRegion({ id, entries, pieces, instructions }: CompiledRegion, code: unknown): void {

@@ -1,7 +1,7 @@
 /**
  * Runs single x87 semantics in a module of their own: a `Semantics` of the few members that they use, over flat memory.
  */
-import { FunctionBuilder, type FunctionRef } from '../../../engine/wasm/encoder/function-builder.ts';
+import { type FunctionBuilder, type FunctionRef, callExpression } from '../../../engine/wasm/encoder/function-builder.ts';
 import { ModuleBuilder } from '../../../engine/wasm/encoder/module-builder.ts';
 import {
   type I32,
@@ -11,7 +11,6 @@ import {
   type ValueType,
   i32,
   i64,
-  valueOf,
 } from '../../../engine/wasm/encoder/values.ts';
 import {
   Cpu,
@@ -266,9 +265,7 @@ class TestSemantics {
         f.unreachable();
       });
     }
-    const caller = new FunctionBuilder([], []);
-    caller.call({ ...ref, results: [] }, ...args);
-    return valueOf(results[0]!, caller.code);
+    return callExpression({ ...ref, results: results.slice(0, 1) }, args);
   }
 }
 
