@@ -1,4 +1,4 @@
-;; region at 0x400000, CPL 3: 4 instructions in 3 blocks, 940 bytes of WebAssembly
+;; region at 0x400000, CPL 3: 4 instructions in 3 blocks, 950 bytes of WebAssembly
 ;; entered at 0x400005 as well
 ;; …
 ;; 0x400005: call 0x40000b
@@ -62,10 +62,10 @@
 ;; 0x40000b: add rax, rax
           (local.set $63 (local.get $rax))
           (local.set $64 (local.get $rax))
-          (local.set $65 (i64.add (local.get $63) (local.get $64)))
+          (local.set $65 (i64.add (local.get $64) (local.get $63)))
           (local.set $rax (local.get $65))
-          (local.set $66 (local.get $63))
-          (local.set $70 (local.get $64))
+          (local.set $66 (local.get $64))
+          (local.set $70 (local.get $63))
           (local.set $71 (local.get $65))
           (local.set $CcResult (local.get $71))
           (local.set $CcA (local.get $71))

@@ -1,4 +1,4 @@
-;; region at 0x400000, CPL 3: 3 instructions in 1 blocks, 627 bytes of WebAssembly
+;; region at 0x400000, CPL 3: 3 instructions in 1 blocks, 637 bytes of WebAssembly
 ;; entry and exits
 (func $region0 (param $cpu i32) (param $left i32) (param $next i32) (result i32)
   (local $stamp i32) (local $rax i64) (local $rdx i64) (local $rbx i64) (local $CcResult i64) (local $CcA i64)
@@ -12,7 +12,12 @@
   (local.set $next (i32.and (local.get $next) (i32.const 65535)))
   (local.set $stamp
     (i32.or
-      (i32.shl (i32.load offset=240 (; JumpGeneration ;) (local.get $cpu)) (i32.const 5))
+      (i32.shl
+        (i32.load offset=1736
+          (i32.add
+            (local.get $cpu)
+            (i32.shl (i32.wrap_i64 (i64.shr_u (local.get $page) (i64.const 63))) (i32.const 2))))
+        (i32.const 5))
       (i32.load offset=212 (; ModeKey ;) (local.get $cpu))))
   (local.set $tlb (i32.load offset=208 (; TlbBank ;) (local.get $cpu)))
   (local.set $rax (i64.load (; rax ;) (local.get $cpu)))
@@ -27,13 +32,13 @@
     block
       block $3
 ;; 0x400000: add eax, ebx
-        (local.set $63 (i64.extend_i32_s (i32.wrap_i64 (local.get $rax))))
-        (local.set $64 (i64.extend_i32_s (i32.wrap_i64 (local.get $rbx))))
+        (local.set $63 (i64.extend_i32_s (i32.wrap_i64 (local.get $rbx))))
+        (local.set $64 (i64.extend_i32_s (i32.wrap_i64 (local.get $rax))))
         (local.set $65
-          (i64.extend_i32_s (i32.add (i32.wrap_i64 (local.get $63)) (i32.wrap_i64 (local.get $64)))))
+          (i64.extend_i32_s (i32.add (i32.wrap_i64 (local.get $64)) (i32.wrap_i64 (local.get $63)))))
         (local.set $rax (i64.extend_i32_u (i32.wrap_i64 (local.get $65))))
-        (local.set $66 (local.get $63))
-        (local.set $67 (local.get $64))
+        (local.set $66 (local.get $64))
+        (local.set $67 (local.get $63))
         (local.set $68 (local.get $65))
         (local.set $CcResult (local.get $68))
         (local.set $CcA (local.get $68))
@@ -43,19 +48,19 @@
         (local.set $68 (i64.const 0))
         (local.set $rdx (i64.extend_i32_u (i32.wrap_i64 (local.get $68))))
 ;; 0x400008: adc edx, 0x0
-        (local.set $68 (i64.extend_i32_s (i32.wrap_i64 (local.get $rdx))))
-        (local.set $67 (i64.const 0))
-        (local.set $66 (i64.extend_i32_u (i64.lt_u (local.get $CcA) (local.get $CcB))))
+        (local.set $68 (i64.const 0))
+        (local.set $67 (i64.extend_i32_u (i64.lt_u (local.get $CcA) (local.get $CcB))))
+        (local.set $66 (i64.extend_i32_s (i32.wrap_i64 (local.get $rdx))))
         (local.set $65
           (i64.extend_i32_s
             (i32.add
-              (i32.add (i32.wrap_i64 (local.get $68)) (i32.wrap_i64 (local.get $67)))
-              (i32.wrap_i64 (local.get $66)))))
+              (i32.add (i32.wrap_i64 (local.get $66)) (i32.wrap_i64 (local.get $68)))
+              (i32.wrap_i64 (local.get $67)))))
         (local.set $rdx (i64.extend_i32_u (i32.wrap_i64 (local.get $65))))
         (local.set $69
           (i32.or
-            (i64.lt_u (local.get $65) (local.get $68))
-            (i32.and (i64.eq (local.get $65) (local.get $68)) (i32.wrap_i64 (local.get $66)))))
+            (i64.lt_u (local.get $65) (local.get $66))
+            (i32.and (i64.eq (local.get $65) (local.get $66)) (i32.wrap_i64 (local.get $67)))))
         (local.set $CcB (i64.extend_i32_u (local.get $69)))
         (local.set $CcA (i64.const 0))
         (local.set $CcOverflow
@@ -63,8 +68,8 @@
             (i64.extend_i32_u
               (i64.lt_s
                 (i64.and
-                  (i64.xor (local.get $68) (local.get $65))
-                  (i64.xor (local.get $67) (local.get $65)))
+                  (i64.xor (local.get $66) (local.get $65))
+                  (i64.xor (local.get $68) (local.get $65)))
                 (i64.const 0)))
             (i64.const 63)))
         (local.set $CcResult (local.get $65))
@@ -74,7 +79,7 @@
               (i32.and
                 (i32.wrap_i64
                   (i64.shr_u
-                    (i64.xor (i64.xor (local.get $68) (local.get $67)) (local.get $65))
+                    (i64.xor (i64.xor (local.get $66) (local.get $68)) (local.get $65))
                     (i64.const 4)))
                 (i32.const 1)))
             (i64.const 4)))

@@ -1,12 +1,12 @@
-;; region at 0x400000, CPL 3: 3 instructions in 1 blocks, 568 bytes of WebAssembly
+;; region at 0x400000, CPL 3: 3 instructions in 1 blocks, 578 bytes of WebAssembly
 ;; …
 ;; 0x400000: add rax, rbx
-          (local.set $63 (local.get $rax))
-          (local.set $64 (local.get $rbx))
-          (local.set $65 (i64.add (local.get $63) (local.get $64)))
+          (local.set $63 (local.get $rbx))
+          (local.set $64 (local.get $rax))
+          (local.set $65 (i64.add (local.get $64) (local.get $63)))
           (local.set $rax (local.get $65))
-          (local.set $66 (local.get $63))
-          (local.set $67 (local.get $64))
+          (local.set $66 (local.get $64))
+          (local.set $67 (local.get $63))
           (local.set $68 (local.get $65))
           (local.set $CcResult (local.get $68))
           (local.set $CcA (local.get $68))

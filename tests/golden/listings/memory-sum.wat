@@ -1,4 +1,4 @@
-;; region at 0x400000, CPL 3: 4 instructions in 1 blocks, 707 bytes of WebAssembly
+;; region at 0x400000, CPL 3: 4 instructions in 1 blocks, 717 bytes of WebAssembly
 ;; …
 ;; 0x400000: add rax, qword ptr ds:[rsi]
           (local.set $63 (local.get $rsi))
@@ -32,12 +32,12 @@
           (local.set $CcB (local.get $71))
           (local.set $CcOverflow (local.get $72))
 ;; 0x400003: add rsi, 0x8
-          (local.set $73 (local.get $rsi))
-          (local.set $72 (i64.const 8))
-          (local.set $71 (i64.add (local.get $73) (local.get $72)))
+          (local.set $73 (i64.const 8))
+          (local.set $72 (local.get $rsi))
+          (local.set $71 (i64.add (local.get $72) (local.get $73)))
           (local.set $rsi (local.get $71))
-          (local.set $70 (local.get $73))
-          (local.set $69 (local.get $72))
+          (local.set $70 (local.get $72))
+          (local.set $69 (local.get $73))
           (local.set $68 (local.get $71))
           (local.set $CcResult (local.get $68))
           (local.set $CcA (local.get $68))

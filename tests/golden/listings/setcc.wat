@@ -1,11 +1,11 @@
-;; region at 0x400000, CPL 3: 5 instructions in 1 blocks, 675 bytes of WebAssembly
+;; region at 0x400000, CPL 3: 5 instructions in 1 blocks, 685 bytes of WebAssembly
 ;; …
 ;; 0x400000: cmp rax, rbx
-        (local.set $63 (local.get $rax))
-        (local.set $64 (local.get $rbx))
-        (local.set $65 (i64.sub (local.get $63) (local.get $64)))
-        (local.set $66 (local.get $63))
-        (local.set $67 (local.get $64))
+        (local.set $63 (local.get $rbx))
+        (local.set $64 (local.get $rax))
+        (local.set $65 (i64.sub (local.get $64) (local.get $63)))
+        (local.set $66 (local.get $64))
+        (local.set $67 (local.get $63))
         (local.set $68 (local.get $65))
         (local.set $CcResult (local.get $68))
         (local.set $CcA (local.get $66))
@@ -26,7 +26,7 @@
         (local.set $68 (i64.extend_i32_s (i32.wrap_i64 (local.get $rdx))))
         (local.set $67 (i64.extend_i32_s (i32.wrap_i64 (local.get $rdx))))
         (local.set $66
-          (i64.extend_i32_s (i32.and (i32.wrap_i64 (local.get $68)) (i32.wrap_i64 (local.get $67)))))
+          (i64.extend_i32_s (i32.and (i32.wrap_i64 (local.get $67)) (i32.wrap_i64 (local.get $68)))))
         (local.set $CcResult (local.get $66))
         (local.set $CcA (i64.const 0))
         (local.set $CcB (i64.const 0))
