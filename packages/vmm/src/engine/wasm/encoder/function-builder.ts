@@ -310,9 +310,7 @@ export class FunctionBuilder {
    */
   compareExchange(address: I32, width: 8 | 16 | 32 | 64, expected: I64, value: I64): Local<I64> {
     const { opcode, alignment } = CompareExchange[width];
-    return this.let(
-      new I64([address.code, expected.code, value.code, 0xfe, opcode, alignment, 0]),
-    ) as Local<I64>;
+    return this.let(new I64([address.code, expected.code, value.code, 0xfe, opcode, alignment, 0])) as Local<I64>;
   }
   /** Exchanges an aligned 32-bit word; names what was there. */
   exchange32(address: I32, offset: number, value: I32Like): Local<I32> {
