@@ -253,6 +253,7 @@ export class EngineThread {
       leaveGuest: () => caches.leaveGuest(),
       dropStale: () => {
         caches.passPoint();
+        this.#writers.renewPatience();
         caches.dropStale();
       },
       letOthersRun: () => void Atomics.wait(this.#attention, 0, 0, SpinSleep),

@@ -11,6 +11,10 @@ import { StaleRequest, ThreadField, type VmLayout } from './vm-layout.ts';
 /** How long a writer waits for another thread, in milliseconds, before it looks again, and how often it does. */
 const StaleWait = 10;
 const StaleTries = 100;
+/** How often writes of one time slice may wait: a guest must not keep a thread by what it writes. */
+const SlicePatience = 100;
+/** What one counts as that was not answered. */
+const TimeoutCost = 10;
 
 /** A thread's own code. */
 export interface OwnCode {
@@ -23,6 +27,8 @@ export class CodeWriters {
   readonly #words: Int32Array;
   readonly #layout: Pick<VmLayout, 'codeLines' | 'staleCode' | 'threads'>;
   readonly #own: OwnCode | undefined;
+  /** How often a thread with time slices may still wait. */
+  #patience = Infinity;
 
   constructor(
     buffer: SharedArrayBuffer,
@@ -32,6 +38,11 @@ export class CodeWriters {
     this.#words = new Int32Array(buffer);
     this.#layout = layout;
     this.#own = own;
+  }
+
+  /** Of a thread that runs vCPUs, between two time slices. */
+  renewPatience(): void {
+    this.#patience = SlicePatience;
   }
 
   /** RAM pages `first` to `last` were written to. */
@@ -84,12 +95,12 @@ export class CodeWriters {
       Atomics.notify(words, attention);
     }
     // Bounded: a thread that ended will not answer
-    for (let tries = 0; tries < StaleTries; tries++) {
+    for (let tries = 0; tries < StaleTries && this.#patience > 0; tries++) {
       const state = Atomics.load(words, pending);
       if (state === StaleRequest.None) return;
       if (threads.length > 1 && (Atomics.load(words, block + (ThreadField.Epoch >> 2)) & 1) === 0) return;
       if (this.#isWaitedFor) return;
-      Atomics.wait(words, pending, state, StaleWait);
+      this.#patience -= Atomics.wait(words, pending, state, StaleWait) === 'timed-out' ? TimeoutCost : 1;
     }
   }
 
