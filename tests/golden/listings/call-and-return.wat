@@ -1,4 +1,4 @@
-;; region at 0x400000, CPL 3: 4 instructions in 3 blocks, 940 bytes of WebAssembly
+;; region at 0x400000, CPL 3: 4 instructions in 3 blocks, 950 bytes of WebAssembly
 ;; entered at 0x400005 as well
 ;; …
 ;; 0x400005: call 0x40000b

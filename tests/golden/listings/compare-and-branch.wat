@@ -1,4 +1,4 @@
-;; region at 0x400000, CPL 3: 6 instructions in 4 blocks, 636 bytes of WebAssembly
+;; region at 0x400000, CPL 3: 6 instructions in 4 blocks, 646 bytes of WebAssembly
 ;; …
 ;; 0x400000: cmp eax, ebx
           (local.set $63 (i64.extend_i32_s (i32.wrap_i64 (local.get $rax))))

@@ -1,4 +1,4 @@
-;; region at 0x400000, CPL 3: 3 instructions in 1 blocks, 627 bytes of WebAssembly
+;; region at 0x400000, CPL 3: 3 instructions in 1 blocks, 637 bytes of WebAssembly
 ;; entry and exits
 (func $region0 (param $cpu i32) (param $left i32) (param $next i32) (result i32)
   (local $stamp i32) (local $rax i64) (local $rdx i64) (local $rbx i64) (local $CcResult i64) (local $CcA i64)
@@ -12,7 +12,12 @@
   (local.set $next (i32.and (local.get $next) (i32.const 65535)))
   (local.set $stamp
     (i32.or
-      (i32.shl (i32.load offset=240 (; JumpGeneration ;) (local.get $cpu)) (i32.const 5))
+      (i32.shl
+        (i32.load offset=1736
+          (i32.add
+            (local.get $cpu)
+            (i32.shl (i32.wrap_i64 (i64.shr_u (local.get $page) (i64.const 63))) (i32.const 2))))
+        (i32.const 5))
       (i32.load offset=212 (; ModeKey ;) (local.get $cpu))))
   (local.set $tlb (i32.load offset=208 (; TlbBank ;) (local.get $cpu)))
   (local.set $rax (i64.load (; rax ;) (local.get $cpu)))

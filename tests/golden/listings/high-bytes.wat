@@ -1,4 +1,4 @@
-;; region at 0x400000, CPL 3: 3 instructions in 1 blocks, 558 bytes of WebAssembly
+;; region at 0x400000, CPL 3: 3 instructions in 1 blocks, 568 bytes of WebAssembly
 ;; …
 ;; 0x400000: mov ah, bl
         (local.set $63 (i64.extend8_s (local.get $rbx)))

@@ -1,4 +1,4 @@
-;; region at 0x400000, CPL 3: 4 instructions in 2 blocks, 676 bytes of WebAssembly
+;; region at 0x400000, CPL 3: 4 instructions in 2 blocks, 686 bytes of WebAssembly
 ;; …
 ;; 0x400000: inc rax
           (local.set $63 (local.get $rax))

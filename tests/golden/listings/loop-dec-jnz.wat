@@ -1,4 +1,4 @@
-;; region at 0x400000, CPL 3: 3 instructions in 1 blocks, 568 bytes of WebAssembly
+;; region at 0x400000, CPL 3: 3 instructions in 1 blocks, 578 bytes of WebAssembly
 ;; …
 ;; 0x400000: add rax, rbx
           (local.set $63 (local.get $rax))

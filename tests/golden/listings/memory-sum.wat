@@ -1,4 +1,4 @@
-;; region at 0x400000, CPL 3: 4 instructions in 1 blocks, 707 bytes of WebAssembly
+;; region at 0x400000, CPL 3: 4 instructions in 1 blocks, 717 bytes of WebAssembly
 ;; …
 ;; 0x400000: add rax, qword ptr ds:[rsi]
           (local.set $63 (local.get $rsi))

@@ -1,4 +1,4 @@
-;; region at 0x400000, CPL 3: 4 instructions in 1 blocks, 762 bytes of WebAssembly
+;; region at 0x400000, CPL 3: 4 instructions in 1 blocks, 772 bytes of WebAssembly
 ;; …
 ;; 0x400000: push rbx
 ;; 0x400001: push rcx

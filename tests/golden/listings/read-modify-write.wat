@@ -1,4 +1,4 @@
-;; region at 0x400000, CPL 3: 1 instructions in 1 blocks, 581 bytes of WebAssembly
+;; region at 0x400000, CPL 3: 1 instructions in 1 blocks, 591 bytes of WebAssembly
 ;; …
 ;; 0x400000: inc qword ptr ds:[rdi]
         (local.set $63 (local.get $rdi))

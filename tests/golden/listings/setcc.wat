@@ -1,4 +1,4 @@
-;; region at 0x400000, CPL 3: 5 instructions in 1 blocks, 675 bytes of WebAssembly
+;; region at 0x400000, CPL 3: 5 instructions in 1 blocks, 685 bytes of WebAssembly
 ;; …
 ;; 0x400000: cmp rax, rbx
         (local.set $63 (local.get $rax))

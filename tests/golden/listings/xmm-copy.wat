@@ -1,4 +1,4 @@
-;; region at 0x400000, CPL 3: 3 instructions in 1 blocks, 923 bytes of WebAssembly
+;; region at 0x400000, CPL 3: 3 instructions in 1 blocks, 933 bytes of WebAssembly
 ;; …
 ;; 0x400000: movups xmm0, xmmword ptr ds:[rsi]
         (local.set $63 (i32.load offset=1716 (; SimdDisabled ;) (local.get $cpu)))

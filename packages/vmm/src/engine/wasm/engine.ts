@@ -250,6 +250,7 @@ export class WasmEngineVm implements EngineVm {
       buffer: this.buffer,
       ram: this.layout.ram,
       wasmPages: this.layout.wasmPages,
+      blocks: { pageBlocks: this.layout.pageBlocks, arena: this.layout.arena },
       rareNames: rare.names,
       data: { start: VmBlock + VmField.TranslatorData, end: VmBlock + VmBlockSize },
       features: [...features],

@@ -224,13 +224,14 @@ export class Translator {
     const id = this.#nextId++;
     const physical = new Map([...around].map(([distance, one]) => [distance, one.physical]));
     this.#pending.set(id, { key, place, physical });
-    const pages = [...around].map(([distance, one]) => ({
-      distance,
-      page: one.page,
-      heads: this.#heads(vcpu, one.page, key),
-    }));
+    const pages = new Int32Array(around.size * 2);
+    let at = 0;
+    for (const [distance, one] of around) {
+      pages[at++] = distance;
+      pages[at++] = one.page;
+    }
     const listing = this.#listingWanted(linear - BigInt(entry));
-    this.#parts.compiler.submit({ id, entry, user: (key & ModeKey.User) !== 0, pages, ...(listing && { listing }) });
+    this.#parts.compiler.submit({ id, entry, vcpu, key, pages, ...(listing && { listing }) });
   }
 
   /** For a region whose entry is in the page. */
@@ -266,22 +267,6 @@ export class Translator {
       });
     }
     return found;
-  }
-
-  /** Page offsets of the interpreter's blocks. */
-  #heads(vcpu: number, page: number, key: number): number[] {
-    const heads: number[] = [];
-    const view = this.#view;
-    let block = view.getUint32(this.#parts.layout.pageBlocks[vcpu]! + page * 4, true);
-    while (block !== 0) {
-      const header = block - BlockHeaderSize;
-      const inSecond = view.getUint32(header + BlockHeader.SecondPage, true) === page + 1;
-      if (!inSecond && view.getUint32(header + BlockHeader.Key, true) === key) {
-        heads.push(view.getUint32(header + BlockHeader.Physical, true) & (PageSize - 1));
-      }
-      block = view.getUint32(header + (inSecond ? BlockHeader.NextInSecondPage : BlockHeader.NextInPage), true);
-    }
-    return heads;
   }
 
   #install({ helpers, module, regions, left, cost }: CompiledRegions): void {
