@@ -71,8 +71,8 @@ export interface TranslatorOptions {
   readonly watch?: TranslationWatch;
 }
 
-/** A slice is some 30 µs of interpreting: this is about the time that compiling a region takes. */
-const DefaultThreshold = 24;
+/** A slice is some 30 µs of interpreting; compiling a region takes 1 to 3 ms, on another thread. */
+const DefaultThreshold = 6;
 const CounterBytes = 0x3000;
 const PageSize = 4096;
 /** What a guest's slice is charged for decoding a block, and for dropping a page's blocks, in instructions. */
@@ -241,7 +241,7 @@ export class WasmEngineVm implements EngineVm {
   }
 
   #createTranslator(
-    { createCompiler, threshold = Number((globalThis as any).process.env.TH ?? 24), optimized = !!(globalThis as any).process.env.OPT, watch }: TranslatorOptions,
+    { createCompiler, threshold = DefaultThreshold, optimized = false, watch }: TranslatorOptions,
     memory: WebAssembly.Memory,
     features: ReadonlySet<CpuFeature>,
     rare: { readonly names: readonly string[]; readonly call: (cpu: number, record: number, index: number) => number },
@@ -335,7 +335,7 @@ export class WasmEngineVm implements EngineVm {
       flushTranslations: (cpu) => this.caches.flushTlb(cpu, true),
       beforeRun: (vcpu) => this.#model.beforeRun(vcpu),
       beforeSlice: () => this.#translator?.poll(),
-      sample: (vcpu, block) => this.#translator?.sample(vcpu, block, this.#cpus[vcpu]!.rip),
+      sample: (vcpu, block) => this.#translator?.sample(vcpu, block, this.#cpus[vcpu]!.u64(Cpu.SampledRip)),
       afterRun: (vcpu, wantsMore) => this.#model.afterRun(vcpu, wantsMore),
     });
     this.#vcpus[id] = vcpu;

@@ -60,7 +60,7 @@ export interface VcpuHost {
   flushTranslations(cpu: number): void;
   /** Takes translated code that has been compiled meanwhile. */
   beforeSlice(): void;
-  /** A slice ended before a block. */
+  /** A slice ended in a block, at Cpu.SampledRip. */
   sample(vcpu: number, block: number): void;
   /** Writes steal time and the like before the guest goes on. */
   beforeRun(id: number): void;
