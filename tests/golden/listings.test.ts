@@ -8,6 +8,7 @@ import assert from 'node:assert/strict';
 import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { formatListing } from '@lodger/vmm/engine/wasm/text/listing-format.js';
+import { BlockHeader, BlockHeaderSize, ModeKey } from '@lodger/vmm/engine/wasm/softmmu/block-header.js';
 import { RegionPipeline } from '@lodger/vmm/engine/wasm/translator/region-compiler.js';
 import {
   Assembler, ah, al, bl, eax, ebx, ecx, edx, esi, mem, rax, rbx, rcx, rdi, rdx, rsi, xmm,
@@ -18,10 +19,31 @@ const renews = process.env['LODGER_RENEW_LISTINGS'] !== undefined;
 
 const Origin = 0x40_0000;
 const PageSize = 4096;
-const WasmPages = 2;
+const WasmPages = 3;
 const WasmPageSize = 0x1_0000;
 /** Constant data of translated code lies behind the guest's pages. */
 const Data = { start: 0x1_0000, end: 0x2_0000 };
+/** The interpreter's blocks: lists by page, and the blocks. */
+const Blocks = { pageBlocks: [0x2_0000], arena: [{ start: 0x2_1000, end: 0x3_0000 }] };
+/** It has been at so many places at the start of each page. */
+const Places = 64;
+
+/** Makes blocks as the interpreter would. */
+function visit(view: DataView, pages: number): void {
+  let block = Blocks.arena[0]!.start + BlockHeaderSize;
+  for (let page = 0; page < pages; page++) {
+    let next = 0;
+    for (let offset = 0; offset < Places; offset++, block += BlockHeaderSize) {
+      const header = block - BlockHeaderSize;
+      view.setUint32(header + BlockHeader.Physical, page * PageSize + offset, true);
+      view.setUint32(header + BlockHeader.Key, Key, true);
+      view.setUint32(header + BlockHeader.NextInPage, next, true);
+      next = block;
+    }
+    view.setUint32(Blocks.pageBlocks[0]! + page * 4, next, true);
+  }
+}
+const Key = ModeKey.Code64 | ModeKey.User;
 
 /** The listing of what `build` assembles, entered at its start. */
 function listing(build: (a: Assembler) => void, brief: boolean): string {
@@ -34,21 +56,18 @@ function listing(build: (a: Assembler) => void, brief: boolean): string {
     buffer,
     ram: 0,
     wasmPages: WasmPages,
+    blocks: Blocks,
     rareNames: [],
     data: Data,
     features: [],
     atomics: false,
     optimized: false,
   });
-  // The interpreter has been everywhere
-  const heads = Array.from({ length: PageSize }, (_, offset) => offset);
-  const pages = Array.from({ length: Math.ceil(code.length / PageSize) }, (_, page) => ({
-    distance: page,
-    page,
-    heads,
-  }));
+  const count = Math.ceil(code.length / PageSize);
+  visit(new DataView(buffer), count);
+  const pages = Int32Array.from({ length: count * 2 }, (_, i) => i >> 1);
   const address = BigInt(Origin);
-  const job = { id: 1, entry: 0, user: true, pages, listing: { address, page: address } };
+  const job = { id: 1, entry: 0, vcpu: 0, key: Key, pages, listing: { address, page: address } };
   const [region] = pipeline.compile([job]).regions;
   assert.ok(region?.listing, 'the code was not translated');
   return formatListing(region.listing, { brief });

@@ -42,8 +42,8 @@ export interface TranslatorOptions {
   readonly watch?: TranslationWatch;
 }
 
-/** A slice is some 30 µs of interpreting: this is about the time that compiling a region takes. */
-const DefaultThreshold = 24;
+/** A slice is some 30 µs of interpreting; compiling a region takes 1 to 3 ms, on another thread. */
+const DefaultThreshold = 6;
 const CounterBytes = 0x3000;
 /** Milliseconds that a vCPU that spins sleeps, unless somebody wants its attention. */
 const SpinSleep = 0.05;
@@ -191,6 +191,7 @@ export class EngineThread {
       buffer: this.#buffer,
       ram: layout.ram,
       wasmPages: layout.wasmPages,
+      blocks: { pageBlocks: layout.pageBlocks, arena: layout.arena },
       rareNames: rare.names,
       data: { start: area.translator, end: area.end },
       features: [...features],
@@ -260,7 +261,7 @@ export class EngineThread {
       flushTranslations: (cpu) => caches.flushTlb(cpu, true),
       beforeRun: (vcpu) => model.beforeRun(vcpu),
       beforeSlice: () => this.#translator?.poll(),
-      sample: (vcpu, block) => this.#translator?.sample(vcpu, block, this.cpus[vcpu]!.rip),
+      sample: (vcpu, block) => this.#translator?.sample(vcpu, block, this.cpus[vcpu]!.u64(Cpu.SampledRip)),
       afterRun: (vcpu, wantsMore) => model.afterRun(vcpu, wantsMore),
     });
   }

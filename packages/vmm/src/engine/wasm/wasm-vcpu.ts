@@ -63,7 +63,7 @@ export interface VcpuHost {
   flushTranslations(cpu: number): void;
   /** Takes translated code that has been compiled meanwhile. */
   beforeSlice(): void;
-  /** A slice ended before a block. */
+  /** A slice ended in a block, at Cpu.SampledRip. */
   sample(vcpu: number, block: number): void;
   /** The guest spins: whatever it waits for may need the host's processor. */
   letOthersRun(): void;

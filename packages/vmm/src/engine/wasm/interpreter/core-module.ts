@@ -293,6 +293,8 @@ interface Loop {
   /** Instructions left in the budget. */
   readonly left: Local<I32>;
   readonly pc: Local<I32>;
+  /** First record of the block that runs, or 0. */
+  readonly current: Local<I32>;
   readonly tlb: Local<I32>;
   readonly status: Local<I32>;
   readonly target: Local<I64>;
@@ -310,6 +312,7 @@ function defineRun(module: ModuleBuilder, run: FunctionRef, parts: RunParts): vo
       cpu,
       left,
       pc: f.local('i32'),
+      current: f.local('i32'),
       tlb: f.local('i32'),
       status: f.local('i32'),
       target: f.local('i64'),
@@ -389,8 +392,9 @@ function loopSite(loop: Loop, dispatch: Label, leave: Label, jump: Label): Handl
       f.if(chained, () => {
         f.set(left, left.sub(pc.load8u(Record.Count)));
         f.set(pc, chained);
-        f.brIf(dispatch, left.geS(0), true);
-        leaveForBudget(loop);
+        f.if(left.ltS(0), () => leaveForBudget(loop), undefined, false);
+        f.set(loop.current, chained);
+        f.br(dispatch);
       });
       jumpTo(target);
     },
@@ -401,21 +405,16 @@ function loopSite(loop: Loop, dispatch: Label, leave: Label, jump: Label): Handl
 function leaveForBudget(loop: Loop): void {
   const { f, cpu } = loop;
   f.store64(cpu, Cpu.Rip, ripAt(loop, loop.pc.load16u(Record.Offset)));
-  f.store32(cpu, Cpu.SampledBlock, loop.pc);
+  noteSample(loop);
   returnCounted(loop, i32(LoopExit.Budget));
 }
 
-/** Notes the block at Cpu.Rip as the one that was about to run, if the jump cache knows it: 64-bit code only. */
-function sampleRip({ f, cpu }: Loop): void {
-  const rip = f.let(cpu.load64(Cpu.Rip));
-  const key = f.let(cpu.load32(Cpu.ModeKey));
-  const entry = f.let(jumpEntry(cpu, rip));
-  const known = entry
-    .load64(JumpCacheEntry.Tag)
-    .eq(rip)
-    .and(entry.load32(JumpCacheEntry.Stamp).eq(jumpStamp(jumpGeneration(cpu, rip), key)))
-    .and(key.and(ModeKey.CodeMask).eq(ModeKey.Code64));
-  f.if(known, () => f.store32(cpu, Cpu.SampledBlock, entry.load32(JumpCacheEntry.Block)));
+/** Tells which block the slice's last instructions are of. */
+function noteSample({ f, cpu, current }: Loop): void {
+  f.store32(cpu, Cpu.SampledBlock, current);
+  f.unlikely(current.eqz().eqz(), () => {
+    f.store64(cpu, Cpu.SampledRip, cpu.load64(Cpu.RipPage).add(current.load16u(Record.Offset).toI64u()));
+  });
 }
 
 /** EIP wraps at 4 GiB outside 64-bit code. */
@@ -509,6 +508,12 @@ function emitJump(loop: Loop, parts: RunParts, dispatch: Label): void {
   const { f, cpu, pc, left, target } = loop;
   f.scope(() => {
     f.set(left, left.sub(pc.load8u(Record.Count)));
+    // A step ends before the next instruction is fetched
+    f.unlikely(left.ltS(0), () => {
+      f.store64(cpu, Cpu.Rip, target);
+      noteSample(loop);
+      returnCounted(loop, i32(LoopExit.Budget));
+    });
     const generation = f.let(jumpGeneration(cpu, target));
     const block = f.local('i32');
     const key = f.let(cpu.load32(Cpu.ModeKey));
@@ -526,8 +531,6 @@ function emitJump(loop: Loop, parts: RunParts, dispatch: Label): void {
         });
       });
       f.store64(cpu, Cpu.Rip, target);
-      // A step ends before the next instruction is fetched
-      f.if(left.ltS(0), () => returnCounted(loop, i32(LoopExit.Budget)));
       f.set(block, f.callValue('i32', parts.lookup, cpu));
       takeDecodeCost(loop);
       f.if(block.eqz(), () => deliverAtRip(loop, parts, dispatch));
@@ -539,8 +542,8 @@ function emitJump(loop: Loop, parts: RunParts, dispatch: Label): void {
       .and(generation.eq(jumpGeneration(cpu, target)));
     f.if(chainable, () => f.store32(pc, Record.Pointer1, block));
     f.set(pc, block);
-    f.brIf(dispatch, left.geS(0), true);
-    leaveForBudget(loop);
+    f.set(loop.current, block);
+    f.br(dispatch);
   });
 }
 
@@ -610,7 +613,7 @@ function emitLeave(loop: Loop, parts: RunParts, dispatch: Label): void {
   const wanted = cpu.load32(Cpu.Rflags).and(Rflag.Trap).or(cpu.load32(Cpu.Dr7).and(BreakpointEnables));
   const trap = wanted.ne(0).and(cpu.load32(Cpu.ModeKey).and(ModeKey.Step).eqz());
   f.if(left.ltS(0).or(trap), () => {
-    sampleRip(loop);
+    noteSample(loop);
     returnCounted(loop, i32(LoopExit.Budget));
   });
   f.set(tlb, cpu.load32(Cpu.TlbBank));
@@ -618,5 +621,6 @@ function emitLeave(loop: Loop, parts: RunParts, dispatch: Label): void {
   takeDecodeCost(loop);
   f.if(block.eqz(), () => deliverAtRip(loop, parts, dispatch));
   f.set(pc, block);
+  f.set(loop.current, block);
   f.br(dispatch);
 }

@@ -175,8 +175,9 @@ export const Cpu = {
   RegionEntries: 0x8d4,
   /** u32: 1 while translated code runs. */
   InRegion: 0x8cc,
-  /** u32: first record of the block that the interpreter was about to run when its budget was used up, or 0. */
+  /** u32: first record of the block that was running when the budget was used up, or 0; i64: its RIP. */
   SampledBlock: 0x8d0,
+  SampledRip: 0x6d8,
   /** u32: data breakpoints (bits 0 to 3) that the running instruction touched. */
   TouchedBreakpoints: 0x8c0,
   /** u32: what decoding and dropping blocks cost since the last lookup, in instructions: taken from the budget. */

@@ -2,9 +2,11 @@
 import '../../../types/webassembly.ts';
 import type { CpuFeature } from '../../../x86/instructions/table/notation.ts';
 import { type Decoder, createDecoder } from '../../../x86/decode/decoder.ts';
+import { ModeKey } from '../softmmu/block-header.ts';
 import { semantics } from '../semantics-table.ts';
 import type { RegionListing } from '../text/listing-format.ts';
 import { listRegion } from '../text/region-listing.ts';
+import { type BlockPlaces, blockHeads } from './block-heads.ts';
 import { type Region, type RegionPage, findRegion, inPage, pageOf } from './region.ts';
 import type { HostPage, RegionEntry } from './region-function.ts';
 import { type RegionModule, RegionModuleMaker } from './region-module.ts';
@@ -17,6 +19,7 @@ export interface CompilerSetup {
   /** Where RAM starts in it. */
   readonly ram: number;
   readonly wasmPages: number;
+  readonly blocks: BlockPlaces;
   /** Names of the instructions that JavaScript does, by index. */
   readonly rareNames: readonly string[];
   /** Addresses between which constant data may be placed. */
@@ -28,24 +31,15 @@ export interface CompilerSetup {
   readonly optimized: boolean;
 }
 
-/** A page that a region may use. */
-export interface JobPage {
-  /** Pages after the entry's. */
-  readonly distance: number;
-  /** RAM page index. */
-  readonly page: number;
-  /** Offsets in it at which the interpreter has blocks. */
-  readonly heads: readonly number[];
-}
-
 export interface RegionJob {
   readonly id: number;
   /** Of the hot address, in its page. */
   readonly entry: number;
-  /** The code runs at CPL 3. */
-  readonly user: boolean;
-  /** The entry's page first. */
-  readonly pages: readonly JobPage[];
+  /** Whose blocks tell where code jumps to, and the mode (block-header.ts). */
+  readonly vcpu: number;
+  readonly key: number;
+  /** Pages that the region may use, two numbers each: how many after the entry's it is, and its index in RAM. */
+  readonly pages: Int32Array;
   /** Whoever wants to read the code of the region, if the instruction at `address` is in it. */
   readonly listing?:
     { readonly address: bigint; /** Linear address of the entry's page. */ readonly page: bigint } | undefined;
@@ -112,6 +106,8 @@ export class RegionPipeline {
   readonly #decoder: Decoder;
   readonly #maker: RegionModuleMaker;
   readonly #bytes: Uint8Array;
+  readonly #view: DataView;
+  readonly #blocks: BlockPlaces;
   readonly #ram: number;
   readonly #compileModule: CompileModule;
   readonly #now: () => number;
@@ -120,6 +116,8 @@ export class RegionPipeline {
     this.#compileModule = compile;
     this.#now = now;
     this.#bytes = new Uint8Array(setup.buffer);
+    this.#view = new DataView(setup.buffer);
+    this.#blocks = setup.blocks;
     this.#ram = setup.ram;
     this.#decoder = createDecoder({ features: new Set(setup.features) });
     const data = new DataPlacer(setup);
@@ -153,26 +151,29 @@ export class RegionPipeline {
   }
 
   /** Pages are copied when they are first looked at: the guest may write to its code meanwhile. */
-  #find({ id, entry, user, pages, listing }: RegionJob): Found {
-    const known = new Map(pages.map((page) => [page.distance, page]));
+  #find({ id, entry, vcpu, key, pages, listing }: RegionJob): Found {
+    const known = new Map<number, number>();
+    for (let i = 0; i < pages.length; i += 2) known.set(pages[i]!, pages[i + 1]!);
     const copies = new Map<number, RegionPage>();
     const page = (distance: number): RegionPage | undefined => {
-      const from = known.get(distance);
-      if (!from) return undefined;
+      const page = known.get(distance);
+      if (page === undefined) return undefined;
       let copy = copies.get(distance);
       if (!copy) {
-        const host = this.#ram + from.page * PageSize;
-        copy = { bytes: this.#bytes.slice(host, host + PageSize), heads: new Set(from.heads) };
+        const host = this.#ram + page * PageSize;
+        const heads = blockHeads(this.#view, this.#blocks, { vcpu, page, key });
+        copy = { bytes: this.#bytes.slice(host, host + PageSize), heads };
         copies.set(distance, copy);
       }
       return copy;
     };
+    const user = (key & ModeKey.User) !== 0;
     const region = findRegion({ entry, user, page }, this.#decoder, (name) => semantics.has(name));
     const noted =
       listing !== undefined &&
       region !== undefined &&
       hasInstruction(region, BigInt.asIntN(64, listing.address - listing.page));
-    const found = { id, region, noted, page, hostPage: (distance: number) => known.get(distance)!.page };
+    const found = { id, region, noted, page, hostPage: (distance: number) => known.get(distance)! };
     return noted ? { ...found, listing } : found;
   }
 

@@ -9,7 +9,7 @@ import { type I32, type I64, type Local, i32 } from '../encoder/values.ts';
 import type { Semantic } from '../../../x86/instructions/semantics/context.ts';
 import type { CoreFunctions } from '../emit/base-semantics.ts';
 import type { AccessContext } from '../emit/memory-access.ts';
-import { Cpu, FetchCacheEntry, fetchCacheEntry, jumpGeneration } from '../interpreter/cpu-layout.ts';
+import { Cpu, FetchCacheEntry, HandlerResult, fetchCacheEntry, jumpGeneration } from '../interpreter/cpu-layout.ts';
 import { Access } from '../softmmu/access.ts';
 import { ModeKey } from '../softmmu/block-header.ts';
 import { Record } from '../interpreter/record.ts';
@@ -373,8 +373,15 @@ class RegionEmitter {
       jump: (target) => this.#jump(block, target, count),
       done: () => f.br(end!),
     };
-    const semantic = this.#semantic(decoded.row.mnemonic);
-    const emit = (): void => f.scope(() => semantic(new KnownSemantics(site, instruction)));
+    const { mnemonic } = decoded.row;
+    const semantic = this.#semantic(mnemonic);
+    const emit = (): void =>
+      f.scope(() => {
+        semantic(new KnownSemantics(site, instruction));
+        // An interrupt that waited comes after the next instruction: the interpreter sees to that
+        if (mnemonic === 'STI') f.unlikely(waits, () => site.leave(i32(HandlerResult.ResyncNext)));
+      });
+    const waits = this.#cpu.load32(Cpu.InterruptWindow);
     if (EndsEarly.has(decoded.row.group)) {
       flags.complete();
       f.block((label) => {
@@ -502,7 +509,7 @@ function packedPlace({ offset, decoded }: RegionInstruction, count: number): num
 }
 
 const endsItself = ({ instructions, taken, returns }: BasicBlock): boolean =>
-  taken !== undefined || returns || /^(JMP|CALL)$/.test(instructions.at(-1)!.decoded.row.mnemonic);
+  taken !== undefined || returns || /^(JMP|CALL|SYSCALL|SYSRET)$/.test(instructions.at(-1)!.decoded.row.mnemonic);
 
 /** Where calls inside the region come back to. */
 function returnSites(region: Region): number[] {

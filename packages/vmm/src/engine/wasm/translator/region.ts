@@ -72,7 +72,9 @@ export const inPage = (offset: number): number => offset - pageOf(offset) * Page
 
 /** Two-way branches by mnemonic; JMP, CALL and RET have cases of their own. */
 const Conditional = /^(J(?!MP)\w+|LOOP(NE|E)?)$/;
-const Ending = /^(RET|JMP|CALL|J\w+|LOOP(NE|E)?)$/;
+/** The region is left with them. */
+const Leaving = /^(SYSCALL|SYSRET)$/;
+const Ending = /^(RET|JMP|CALL|SYSCALL|SYSRET|J\w+|LOOP(NE|E)?)$/;
 const ending = new Map<string, boolean>();
 
 /** Whether a basic block ends with instructions of a mnemonic. */
@@ -93,7 +95,7 @@ const Left = new Set([
 ]); // prettier-ignore
 const SystemAllowed = new Set([
   'NOP', 'PAUSE', 'ENDBR64', 'ENDBR32', 'PREFETCH', 'PREFETCHNTA', 'PREFETCHT0', 'PREFETCHT1', 'PREFETCHT2', 'PREFETCHW',
-  'LFENCE', 'MFENCE', 'SFENCE', 'CLI', 'SWAPGS', 'RDFSBASE', 'RDGSBASE', 'WRFSBASE', 'WRGSBASE', 'RDPID', 'RDTSC', 'RDTSCP',
+  'LFENCE', 'MFENCE', 'SFENCE', 'CLI', 'STI', 'SWAPGS', 'SYSCALL', 'SYSRET', 'RDFSBASE', 'RDGSBASE', 'WRFSBASE', 'WRGSBASE', 'RDPID', 'RDTSC', 'RDTSCP',
 ]); // prettier-ignore
 const StaticClasses: readonly number[] = [RegisterClass.Segment, RegisterClass.Control, RegisterClass.Debug];
 
@@ -261,6 +263,7 @@ function flowOf({ offset, decoded }: RegionInstruction): Flow {
   if (mnemonic === 'RET') return { taken: undefined, fall: undefined, ends: true, calls: false, returns: true };
   if (mnemonic === 'JMP') return { taken: target, fall: undefined, ends: true, calls: false, returns: false };
   if (mnemonic === 'CALL') return { taken: target, fall: next, ends: true, calls: true, returns: false };
+  if (Leaving.test(mnemonic)) return { taken: undefined, fall: undefined, ends: true, calls: false, returns: false };
   const ends = Conditional.test(mnemonic);
   return { taken: ends ? target : undefined, fall: next, ends, calls: false, returns: false };
 }

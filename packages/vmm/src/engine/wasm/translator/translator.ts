@@ -2,8 +2,8 @@
  * The translator on the vCPU's thread: notices which code is hot, has it compiled, puts the result in the place of the
  * interpreter's blocks, and takes it away again when its code is written.
  *
- * Hot code is found by sampling: a slice of the interpreter ends at the start of a block, after a certain number of
- * instructions. A block that many slices end at is where the time goes. That costs the interpreter nothing.
+ * Hot code is found by sampling: a slice of the interpreter ends after a certain number of instructions. A block that many
+ * slices end in is where the time goes. That costs the interpreter next to nothing.
  */
 import '../../../types/webassembly.ts';
 import type { CoreExports } from '../interpreter/core-module.ts';
@@ -52,9 +52,9 @@ export interface TranslationWatch {
 
 /** Most regions: then all are dropped. V8 ends the process somewhere above 50,000 modules (JIT-LIMITS.md). */
 const MaxRegions = 8000;
-/** Code of a page that was dropped so often in a row, soon after it was translated, is translated no more. */
+/** Code must be twice as hot for each time that its page's code was dropped lately, up to so many times. */
 const MaxDrops = 8;
-/** Slices after which translated code was worth its while. */
+/** Slices after which translated code was worth its while, and a drop counts half. */
 const LongLife = 3000;
 /** Most regions that wait to be compiled: a guest cannot make the list grow. */
 const MaxPending = 64;
@@ -118,7 +118,7 @@ export class Translator {
   /** By place. */
   readonly #entries = new Map<number, { region: InstalledRegion; number: number }>();
   /** How often code of a page was dropped. */
-  readonly #drops = new Map<number, number>();
+  readonly #drops = new Map<number, { readonly count: number; readonly at: number }>();
   /** RAM page whose code was dropped last. */
   #lastDrop = -1;
   #nextId = 1;
@@ -145,7 +145,7 @@ export class Translator {
     return { ...this.#statistics };
   }
 
-  /** A slice ended at a block, whose linear address is given. */
+  /** A slice ended in a block, whose linear address is given. */
   sample(vcpu: number, block: number, linear: bigint): void {
     this.#slices++;
     const header = block - BlockHeaderSize;
@@ -155,8 +155,8 @@ export class Translator {
     const count = (this.#samples.get(place) ?? 0) + 1;
     if (this.#samples.size > MaxSampled) this.#samples.clear();
     this.#samples.set(place, count);
-    const drops = this.#drops.get(this.#view.getUint32(header + BlockHeader.Page, true)) ?? 0;
-    const isHot = count >= this.#parts.threshold << Math.min(drops, 6);
+    const drops = this.#dropsOf(this.#view.getUint32(header + BlockHeader.Page, true));
+    const isHot = count >= this.#parts.threshold << Math.min(drops, MaxDrops);
     if (isHot && this.#pending.size < MaxPending) this.#request(vcpu, header, place, linear);
   }
 
@@ -187,7 +187,8 @@ export class Translator {
     if (!regions || regions.size === 0) return false;
     this.#lastDrop = page;
     const born = Math.max(...[...regions].map((region) => region.born));
-    this.#drops.set(page, this.#slices - born > LongLife ? 1 : (this.#drops.get(page) ?? 0) + 1);
+    const count = this.#slices - born > LongLife ? 1 : Math.min(this.#dropsOf(page), MaxDrops) + 1;
+    this.#drops.set(page, { count, at: this.#slices });
     this.#statistics.dropped += regions.size;
     for (const region of regions) this.#forget(region);
     return true;
@@ -204,6 +205,12 @@ export class Translator {
     this.#settled.clear();
   }
 
+  /** How often a page's code was dropped lately: kernels patch their code while they boot, and then no more. */
+  #dropsOf(page: number): number {
+    const drops = this.#drops.get(page);
+    return drops ? drops.count >> Math.min((this.#slices - drops.at) / LongLife, 31) : 0;
+  }
+
   /** Undefined for code that is not translated: other modes, single steps, instructions over two pages. */
   #placeOfBlock(header: number): number | undefined {
     const key = this.#view.getUint32(header + BlockHeader.Key, true);
@@ -217,7 +224,6 @@ export class Translator {
     this.#settled.add(place);
     const view = this.#view;
     const page = view.getUint32(header + BlockHeader.Page, true);
-    if (this.#parts.threshold > 0 && (this.#drops.get(page) ?? 0) > MaxDrops) return;
     const address = Number(view.getBigUint64(header + BlockHeader.Physical, true));
     const key = view.getUint32(header + BlockHeader.Key, true);
     const entry = address % PageSize;
@@ -226,13 +232,14 @@ export class Translator {
     const id = this.#nextId++;
     const physical = new Map([...around].map(([distance, one]) => [distance, one.physical]));
     this.#pending.set(id, { key, place, physical });
-    const pages = [...around].map(([distance, one]) => ({
-      distance,
-      page: one.page,
-      heads: this.#heads(vcpu, one.page, key),
-    }));
+    const pages = new Int32Array(around.size * 2);
+    let at = 0;
+    for (const [distance, one] of around) {
+      pages[at++] = distance;
+      pages[at++] = one.page;
+    }
     const listing = this.#listingWanted(linear - BigInt(entry));
-    this.#parts.compiler.submit({ id, entry, user: (key & ModeKey.User) !== 0, pages, ...(listing && { listing }) });
+    this.#parts.compiler.submit({ id, entry, vcpu, key, pages, ...(listing && { listing }) });
   }
 
   /** For a region whose entry is in the page. */
@@ -268,22 +275,6 @@ export class Translator {
       });
     }
     return found;
-  }
-
-  /** Page offsets of the interpreter's blocks. */
-  #heads(vcpu: number, page: number, key: number): number[] {
-    const heads: number[] = [];
-    const view = this.#view;
-    let block = view.getUint32(this.#parts.layout.pageBlocks[vcpu]! + page * 4, true);
-    while (block !== 0) {
-      const header = block - BlockHeaderSize;
-      const inSecond = view.getUint32(header + BlockHeader.SecondPage, true) === page + 1;
-      if (!inSecond && view.getUint32(header + BlockHeader.Key, true) === key) {
-        heads.push(view.getUint32(header + BlockHeader.Physical, true) & (PageSize - 1));
-      }
-      block = view.getUint32(header + (inSecond ? BlockHeader.NextInSecondPage : BlockHeader.NextInPage), true);
-    }
-    return heads;
   }
 
   #install({ helpers, module, regions, left, cost }: CompiledRegions): void {

@@ -2,7 +2,11 @@
  * Runs single SSE and MMX instructions: a module with one handler for each, over a flat memory with a state block, 64
  * bytes of guest memory at the address that stands for every memory operand, and constant data.
  */
-import { type FunctionBuilder, type FunctionRef, callExpression } from '../../../engine/wasm/encoder/function-builder.ts';
+import {
+  type FunctionBuilder,
+  type FunctionRef,
+  callExpression,
+} from '../../../engine/wasm/encoder/function-builder.ts';
 import { ModuleBuilder } from '../../../engine/wasm/encoder/module-builder.ts';
 import {
   type I32,

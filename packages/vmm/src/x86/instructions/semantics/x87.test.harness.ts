@@ -1,7 +1,11 @@
 /**
  * Runs single x87 semantics in a module of their own: a `Semantics` of the few members that they use, over flat memory.
  */
-import { type FunctionBuilder, type FunctionRef, callExpression } from '../../../engine/wasm/encoder/function-builder.ts';
+import {
+  type FunctionBuilder,
+  type FunctionRef,
+  callExpression,
+} from '../../../engine/wasm/encoder/function-builder.ts';
 import { ModuleBuilder } from '../../../engine/wasm/encoder/module-builder.ts';
 import {
   type I32,
