@@ -8,7 +8,7 @@ import { At, SmpGuest } from './smp-guest.ts';
 const Counter = 0x10_0000;
 const Flag = { Ready: 0x11_0000, Go: 0x11_0080, Ack: 0x11_0100, Errors: 0x11_0180, Ended: 0x11_0200 } as const;
 const Function = 0x12_0000;
-const Rounds = 100_000;
+const Rounds = 500_000;
 const LastOfLine = 63;
 
 /** Waits until a word is what a register says. */
@@ -63,6 +63,8 @@ async function count(translate: boolean, { bits, bytes }: Locked, address: numbe
       .jcc('nz', 'add');
   await guest.runAll([
     (a) => {
+      a.mov(r12, 1);
+      await_(a, Flag.Ready, 'ready');
       a.mov(at(Flag.Go, 64), 1);
       add(a);
       a.mov(r12, 1);
@@ -70,7 +72,7 @@ async function count(translate: boolean, { bits, bytes }: Locked, address: numbe
       done(a);
     },
     (a) => {
-      a.mov(r12, 1);
+      a.mov(r12, 1).mov(at(Flag.Ready, 64), r12);
       await_(a, Flag.Go, 'go');
       add(a);
       a.mov(at(Flag.Ended, 64), 1);
@@ -116,6 +118,8 @@ for (const translate of [false, true]) {
           .label('out');
       await guest.runAll([
         (a) => {
+          a.mov(r12, 1);
+          await_(a, Flag.Ready, 'ready');
           a.mov(at(Flag.Go, 64), 1);
           work(a);
           a.mov(r12, 1);
@@ -123,7 +127,7 @@ for (const translate of [false, true]) {
           done(a);
         },
         (a) => {
-          a.mov(r12, 1);
+          a.mov(r12, 1).mov(at(Flag.Ready, 64), r12);
           await_(a, Flag.Go, 'go');
           work(a);
           a.mov(at(Flag.Ended, 64), 1);
