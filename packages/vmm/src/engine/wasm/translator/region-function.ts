@@ -378,10 +378,8 @@ class RegionEmitter {
     const emit = (): void =>
       f.scope(() => {
         semantic(new KnownSemantics(site, instruction));
-        // An interrupt that waited comes after the next instruction: the interpreter sees to that
-        if (mnemonic === 'STI') f.unlikely(waits, () => site.leave(i32(HandlerResult.ResyncNext)));
+        if (mnemonic === 'STI') this.#afterSti(site);
       });
-    const waits = this.#cpu.load32(Cpu.InterruptWindow);
     if (EndsEarly.has(decoded.row.group)) {
       flags.complete();
       f.block((label) => {
@@ -401,6 +399,13 @@ class RegionEmitter {
     flags.beginInstruction(decoded.operandSize);
     flags.complete();
     emit();
+  }
+
+  /** An interrupt that waited comes after the next instruction: the interpreter sees to that. None can come before that. */
+  #afterSti(site: RegionSite): void {
+    const f = this.#f;
+    f.unlikely(this.#cpu.load32(Cpu.InterruptWindow), () => site.leave(i32(HandlerResult.ResyncNext)));
+    f.store32(this.#cpu, Cpu.Shadow, 0);
   }
 
   #placed(instruction: RegionInstruction, count: number): PlacedInstruction {
