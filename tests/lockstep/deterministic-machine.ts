@@ -64,8 +64,9 @@ export class DeterministicMachine {
   }
 
   /** Everything but RAM, as text. */
-  registers(): { vcpu: string; vm: string } {
-    return { vcpu: encodeState(this.state), vm: encodeState(this.vm.state()) };
+  registers(): { vcpu: string; vm: string; board: string } {
+    const { board } = this.machine.save();
+    return { vcpu: encodeState(this.state), vm: encodeState(this.vm.state()), board: encodeState(board) };
   }
 
   get state(): VcpuState {
@@ -78,7 +79,7 @@ export class DeterministicMachine {
 
   /** Of everything that the guest could see. */
   hash(): string {
-    const { vcpu, vm } = this.registers();
-    return createHash('sha256').update(vcpu).update(vm).update(this.ram).digest('hex');
+    const { vcpu, vm, board } = this.registers();
+    return createHash('sha256').update(vcpu).update(vm).update(board).update(this.ram).digest('hex');
   }
 }

@@ -13,7 +13,7 @@ export function differences(first: DeterministicMachine, second: DeterministicMa
     lines.push(`instructions: ${first.clock.instructions} ${second.clock.instructions}`);
   }
   const [a, b] = [first.registers(), second.registers()];
-  for (const part of ['vcpu', 'vm'] as const) {
+  for (const part of ['vcpu', 'vm', 'board'] as const) {
     if (a[part] !== b[part]) compareValues(part, JSON.parse(a[part]), JSON.parse(b[part]), lines);
   }
   if (!first.ram.equals(second.ram)) compareMemory(first.ram, second.ram, lines);

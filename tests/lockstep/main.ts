@@ -13,8 +13,8 @@ import { compileHere } from '@lodger/vmm/engine/wasm/translator/region-compiler.
 import { linuxGuest } from './debian.ts';
 import { Lockstep } from './lockstep.ts';
 
-/** Of the shell in the default initramfs. */
-const Prompt = /# $/;
+/** Of the shell in the default initramfs, which asks the terminal where its cursor is. */
+const Prompt = /# (\x1b\[6n)?$/;
 /** Nanoseconds of guest time between two lines of progress. */
 const ReportInterval = 100e6;
 
@@ -62,7 +62,7 @@ if (result.kind === 'same') {
       `${share} % of them translated, ${result.comparisons} comparisons`,
   );
   console.log(`state ${result.hash}`);
-  console.log(`the guest's last line: ${JSON.stringify(result.output.split('\n').at(-1))}`);
+  console.log(`the guest's last words: ${JSON.stringify(result.output.slice(-80))}`);
 } else {
   const [first, last] = result.instructions;
   console.log(`different after ${first === last ? last : `${first} to ${last}`} instructions`);
