@@ -90,7 +90,7 @@ describe('interpreter and translator in lockstep', () => {
       { compileCore: compileOptimized },
       { ...EngineModes['hot code'], compileCore: compileOptimized },
     ] as const;
-    const time = 60_000_000;
+    const time = 100_000_000;
     const result = same(new Lockstep({ guest: await linuxGuest(), seed: Seed, engines, slice: 2_000_000, time }).run());
     assert.equal(result.time, time);
     assert.match(result.output, /Linux version/);

@@ -13,8 +13,8 @@ import { compileHere } from '@lodger/vmm/engine/wasm/translator/region-compiler.
 import { linuxGuest } from './debian.ts';
 import { Lockstep } from './lockstep.ts';
 
-/** Of the shell in the default initramfs, which asks the terminal where its cursor is. */
-const Prompt = /# (\x1b\[6n)?$/;
+/** Of the shell in the default initramfs. */
+const Prompt = /\n~ # /;
 /** Nanoseconds of guest time between two lines of progress. */
 const ReportInterval = 100e6;
 
