@@ -9,13 +9,16 @@ export interface LinuxFiles {
   readonly kernel?: string | undefined;
   readonly initrd?: string | undefined;
   readonly append?: string | undefined;
+  /** What the guest reads from its console. */
+  readonly input?: string | undefined;
 }
 
-export async function linuxGuest({ kernel, initrd, append }: LinuxFiles = {}): Promise<Guest> {
+export async function linuxGuest({ kernel, initrd, append, input }: LinuxFiles = {}): Promise<Guest> {
   const image = kernel === undefined || initrd === undefined ? await ensureGuestImage() : undefined;
   const files = await loadKernelFile(kernel ?? image!.kernel);
   return {
     memorySize: MemorySize,
+    input,
     boot: {
       ...files,
       initrd: await loadInitrdFile(initrd ?? image!.initrd),

@@ -3,19 +3,36 @@ import { createHash } from 'node:crypto';
 import { WasmEngine } from '@lodger/vmm/engine/wasm/engine.js';
 import type { WasmEngineOptions, WasmEngineVm } from '@lodger/vmm/engine/wasm/engine.js';
 import type { VcpuState } from '@lodger/vmm/engine/state.js';
+import type { InputSource } from '@lodger/vmm/machine/console-input.js';
 import type { EndReason } from '@lodger/vmm/machine/end-reason.js';
 import { Machine } from '@lodger/vmm/machine/machine.js';
 import type { MachineBoot } from '@lodger/vmm/machine/machine.js';
 import { seededEntropy } from '@lodger/vmm/machine/seeded-entropy.js';
 import { encodeState } from '@lodger/vmm/snapshot/state-json.js';
+import { parseCpuChoice } from '@lodger/vmm/x86/cpu-models.js';
 import { InstructionClock } from '@lodger/vmm/time/instruction-clock.js';
 
 const NanosecondsPerMillisecond = 1e6;
 
 /** What a machine starts with: a kernel to boot, or a program that is put into memory and the state to run it with. */
 export type Guest =
-  | { readonly memorySize: number; readonly boot: MachineBoot }
+  | { readonly memorySize: number; readonly boot: MachineBoot; readonly input?: string | undefined }
   | { readonly memorySize: number; readonly load: (vm: WasmEngineVm, clock: InstructionClock) => VcpuState };
+
+/** Console input that is there from the start: when the guest gets it follows from what the guest does. */
+function typed(text = ''): InputSource {
+  let left = Buffer.from(text);
+  return {
+    get available() {
+      return left.length;
+    },
+    read(target) {
+      const count = left.copy(target);
+      left = left.subarray(count);
+      return count;
+    },
+  };
+}
 
 export class DeterministicMachine {
   readonly clock = new InstructionClock();
@@ -25,10 +42,11 @@ export class DeterministicMachine {
   output = '';
   end: EndReason | undefined;
 
-  constructor(guest: Guest, seed: number, engine: WasmEngineOptions) {
+  constructor(guest: Guest, seed: number, engine: WasmEngineOptions, model?: string) {
     const entropy = seededEntropy(seed);
     const { clock } = this;
-    this.vm = new WasmEngine(engine).createVm({ memorySize: guest.memorySize, vcpus: 1, clock, entropy });
+    const cpu = model === undefined ? undefined : parseCpuChoice(model);
+    this.vm = new WasmEngine(engine).createVm({ memorySize: guest.memorySize, vcpus: 1, clock, entropy, cpu });
     const state = 'load' in guest ? guest.load(this.vm, clock) : undefined;
     this.machine = new Machine({
       vm: this.vm,
@@ -38,7 +56,7 @@ export class DeterministicMachine {
       disks: [],
       console: {
         output: (byte) => void (this.output += String.fromCharCode(byte)),
-        input: { available: 0, read: () => 0 },
+        input: typed('input' in guest ? guest.input : undefined),
         interactive: false,
         window: undefined,
       },

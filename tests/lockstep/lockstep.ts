@@ -12,6 +12,8 @@ import { describeInstruction } from './instruction.ts';
 export interface LockstepOptions {
   readonly guest: Guest;
   readonly seed: number;
+  /** Model of the processor. Default: the engine's. */
+  readonly cpu?: string | undefined;
   /** Of the machine that is right where they differ, and of the one that is tested. */
   readonly engines: readonly [reference: WasmEngineOptions, tested: WasmEngineOptions];
   /** Nanoseconds of the guest's clock between two comparisons: as many instructions while the guest is busy. */
@@ -80,9 +82,9 @@ export class Lockstep {
   }
 
   #start(stopsAnywhere: boolean): [DeterministicMachine, DeterministicMachine] {
-    const { guest, seed, engines } = this.#options;
+    const { guest, seed, cpu, engines } = this.#options;
     const [reference, tested] = engines.map(
-      (engine) => new DeterministicMachine(guest, seed, { ...engine, stopsAnywhere }),
+      (engine) => new DeterministicMachine(guest, seed, { ...engine, stopsAnywhere }, cpu),
     );
     return [reference!, tested!];
   }

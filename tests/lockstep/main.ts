@@ -5,6 +5,8 @@
  *     --slice N          the same between two comparisons (default: 2000000)
  *     --threshold N      0 translates every block when it is met, N one that N slices ended at (default: 1)
  *     --seed N           of the guest's random numbers (default: 1)
+ *     --cpu MODEL        of the guest's processor (default: x86-64-v2)
+ *     --input TEXT       a line for the guest's console; then the run goes on to the end of the machine
  *     --kernel FILE, --initrd FILE, --append TEXT   another guest
  */
 import { parseArgs } from 'node:util';
@@ -21,7 +23,7 @@ const ReportInterval = 100e6;
 const text = { type: 'string' } as const;
 const { values } = parseArgs({
   options: {
-    instructions: text, slice: text, threshold: text, seed: text, kernel: text, initrd: text, append: text,
+    instructions: text, slice: text, threshold: text, seed: text, kernel: text, initrd: text, append: text, input: text, cpu: text,
   },
 }); // prettier-ignore
 
@@ -35,7 +37,8 @@ enableCompilationHints();
 const started = performance.now();
 let reported = 0;
 const result = new Lockstep({
-  guest: await linuxGuest(values),
+  guest: await linuxGuest({ ...values, input: values.input && `${values.input}\n` }),
+  cpu: values.cpu,
   seed: number(values.seed, 1),
   engines: [
     { compileCore: compileOptimized },
@@ -46,7 +49,7 @@ const result = new Lockstep({
   ],
   slice: number(values.slice, 2_000_000),
   time: values.instructions === undefined ? Infinity : number(values.instructions, 0),
-  until: values.instructions === undefined ? Prompt : undefined,
+  until: values.instructions === undefined && values.input === undefined ? Prompt : undefined,
   progress({ clock }) {
     if (clock.now() - reported < ReportInterval) return;
     reported = clock.now();
