@@ -7,6 +7,9 @@ import { semantics } from '@lodger/vmm/engine/wasm/semantics-table.js';
 import type { WasmEngineOptions } from '@lodger/vmm/engine/wasm/engine.js';
 import type { Semantic } from '@lodger/vmm/x86/instructions/semantics/context.js';
 import { noLinux } from '../boot/support.ts';
+import { EngineGuest, done } from '../contract/engine-guest.ts';
+import { wasmUnderTest } from '../contract/wasm-under-test.ts';
+import { al, eax, ecx, edx } from '../guest/assembler.ts';
 import { EngineModes } from '../guest/engine-modes.ts';
 import { linuxGuest } from './debian.ts';
 import { DeterministicMachine } from './deterministic-machine.ts';
@@ -109,6 +112,19 @@ describe('deterministic runs', () => {
   const Time = 100_000;
 
   test('the same seed gives the same state', () => assert.equal(hashAt(Time, Seed), hashAt(Time, Seed)));
+
+  test('an interrupt that an x2APIC sends to itself comes before the next instruction', () => {
+    const Msr = { ApicBase: 0x1b, Spurious: 0x80f, SelfIpi: 0x83f } as const;
+    const Enable = 0xc00;
+    const self = new EngineGuest(wasmUnderTest());
+    self.start((a) => {
+      a.mov(ecx, Msr.ApicBase).rdmsr().or(eax, Enable).wrmsr();
+      a.mov(ecx, Msr.Spurious).mov(eax, 0x1ff).mov(edx, 0).wrmsr();
+      a.mov(ecx, Msr.SelfIpi).mov(eax, 0x66).sti().nop().wrmsr().out(0x81, al);
+      done(a);
+    });
+    assert.deepEqual(self.run(), { log: ['event 102', 'out 81 1 66'], end: 'done 66' });
+  });
 
   test('another seed gives another', () => assert.notEqual(hashAt(Time, Seed), hashAt(Time, Seed + 1)));
 

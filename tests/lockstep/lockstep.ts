@@ -23,6 +23,8 @@ export interface LockstepOptions {
   /** Stop when the guest has printed this. */
   readonly until?: RegExp | undefined;
   readonly progress?: (machine: DeterministicMachine) => void;
+  /** The machines differ somewhere between two times: the first such instruction is being looked for. */
+  readonly searching?: (same: number, different: number) => void;
 }
 
 export type LockstepResult =
@@ -109,6 +111,7 @@ export class Lockstep {
     let low = same;
     let high = different;
     while (high - low > 1) {
+      this.#options.searching?.(low, high);
       const middle = Math.floor((low + high) / 2);
       if (differs(middle, stopsAnywhere)) high = middle;
       else low = middle;

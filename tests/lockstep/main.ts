@@ -50,6 +50,7 @@ const result = new Lockstep({
   slice: number(values.slice, 2_000_000),
   time: values.instructions === undefined ? Infinity : number(values.instructions, 0),
   until: values.instructions === undefined && values.input === undefined ? Prompt : undefined,
+  searching: (same, different) => console.error(`the same at ${same} ns, different at ${different} ns`),
   progress({ clock }) {
     if (clock.now() - reported < ReportInterval) return;
     reported = clock.now();

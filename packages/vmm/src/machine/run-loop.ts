@@ -58,7 +58,10 @@ export interface RunLoopConfig {
   /** Timers of devices. */
   readonly timers: HeapTimerQueue;
   /** Timers of the engine's interrupt controllers, and whether its vCPUs wait inside `run()` while they are halted. */
-  readonly engine: Pick<EngineVm, 'nextDeadline' | 'fireTimers' | 'haltsInRun' | 'keepsDeadlines' | 'answer' | 'postedWrites'>;
+  readonly engine: Pick<
+    EngineVm,
+    'nextDeadline' | 'fireTimers' | 'haltsInRun' | 'keepsDeadlines' | 'answer' | 'postedWrites'
+  >;
   /** Devices with work left over from an earlier notification, or finished by another thread. */
   readonly poll: () => void;
   readonly host: RunLoopHost;

@@ -339,7 +339,7 @@ function defineRun(module: ModuleBuilder, run: FunctionRef, parts: RunParts): vo
           };
           nest(count);
           if (parts.exact) f.store32(cpu, Cpu.Left, left);
-        callHandler(loop, handlerType, count, dispatch, leave);
+          callHandler(loop, handlerType, count, dispatch, leave);
         });
         emitJump(loop, parts, dispatch);
       });
