@@ -21,6 +21,8 @@ export function describeInstruction({ vm, state }: DeterministicMachine): string
   }
   const decoder = new Decoder(bits, Uint8Array.from(bytes), DecoderOptions.None);
   decoder.ip = rip;
-  const text = new Formatter(FormatterSyntax.Intel).format(decoder.decode());
-  return `${text} (${bytes.map((byte) => byte.toString(16).padStart(2, '0')).join(' ')})`;
+  const instruction = decoder.decode();
+  const text = new Formatter(FormatterSyntax.Intel).format(instruction);
+  const own = bytes.slice(0, instruction.length);
+  return `${text} (${own.map((byte) => byte.toString(16).padStart(2, '0')).join(' ')})`;
 }

@@ -64,28 +64,29 @@ describe('interpreter and translator in lockstep', () => {
     });
   }
 
-  test('a fault of translated code is found at its instruction', () => {
-    const Wrong = 12_345;
-    const Rdx = 2;
-    const swapped = Buffer.alloc(8);
-    swapped.writeBigUInt64LE(BigInt(Wrong) * BigInt(Factor));
-    const value = swapped.readBigInt64BE();
-    const fault = (s: KnownSemantics): void =>
-      s.f.if(s.gpr(Rdx, 64).eq(value), () => s.setGpr(Rdx, 64, s.gpr(Rdx, 64).add(1)));
-    const result = withFault('BSWAP', fault, () =>
-      new Lockstep({ ...options, engines: [reference, EngineModes.translator] }).run(),
-    );
-    assert.equal(result.kind, 'different');
-    assert.equal(result.rip, BigInt(bswap));
-    assert.match(result.instruction, /^bswap rdx /);
-    assert.equal(result.instructions[0], result.instructions[1]);
-    const before = new DeterministicMachine(guest, Seed, reference);
-    before.runUntil(result.instructions[0]);
-    assert.equal(before.state.regs.rdx, BigInt(Wrong) * BigInt(Factor));
-    const hex = (register: bigint): string => BigInt.asUintN(64, register).toString(16);
-    const line = `vcpu.regs.rdx.$bigint: "${hex(value)}" "${hex(value + 1n)}"`;
-    assert.deepEqual(result.lines, [line]);
-  });
+  for (const mode of ['translator', 'hot code'] as const)
+    test(`a fault of translated code is found at its instruction: ${mode}`, () => {
+      const Wrong = 12_345;
+      const Rdx = 2;
+      const swapped = Buffer.alloc(8);
+      swapped.writeBigUInt64LE(BigInt(Wrong) * BigInt(Factor));
+      const value = swapped.readBigInt64BE();
+      const fault = (s: KnownSemantics): void =>
+        s.f.if(s.gpr(Rdx, 64).eq(value), () => s.setGpr(Rdx, 64, s.gpr(Rdx, 64).add(1)));
+      const result = withFault('BSWAP', fault, () =>
+        new Lockstep({ ...options, engines: [reference, EngineModes[mode]] }).run(),
+      );
+      assert.equal(result.kind, 'different');
+      assert.equal(result.rip, BigInt(bswap));
+      assert.match(result.instruction, /^bswap rdx /);
+      assert.equal(result.instructions[0], result.instructions[1]);
+      const before = new DeterministicMachine(guest, Seed, reference);
+      before.runUntil(result.instructions[0]);
+      assert.equal(before.state.regs.rdx, BigInt(Wrong) * BigInt(Factor));
+      const hex = (register: bigint): string => BigInt.asUintN(64, register).toString(16);
+      const line = `vcpu.regs.rdx.$bigint: "${hex(value)}" "${hex(value + 1n)}"`;
+      assert.deepEqual(result.lines, [line]);
+    });
 
   test("Debian's kernel", { skip: noLinux, timeout: Patience }, async () => {
     enableCompilationHints();

@@ -51,6 +51,12 @@ export type LockstepResult =
       readonly lines: readonly string[];
     };
 
+/** Times of a comparison and of the next one. */
+interface Parting {
+  readonly same: number;
+  readonly different: number;
+}
+
 export class Lockstep {
   readonly #options: LockstepOptions;
 
@@ -59,18 +65,9 @@ export class Lockstep {
   }
 
   run(): LockstepResult {
-    const { slice, time, until, progress } = this.#options;
-    const [reference, tested] = this.#start(false);
-    let comparisons = 0;
-    for (let next = slice; ; next += slice) {
-      const target = Math.min(next, time);
-      reference.runUntil(target);
-      tested.runUntil(target);
-      comparisons++;
-      if (differences(reference, tested).length > 0) return this.#find(target - slice, target);
-      progress?.(tested);
-      if (target === time || reference.end !== undefined || until?.test(reference.output)) break;
-    }
+    const whole = this.#compare(this.#options.time, false);
+    if ('different' in whole) return this.#find(whole);
+    const { tested, comparisons } = whole;
     return {
       kind: 'same',
       instructions: tested.clock.instructions,
@@ -81,6 +78,21 @@ export class Lockstep {
       end: tested.end,
       hash: tested.hash(),
     };
+  }
+
+  /** Runs both, slice by slice: the slice in which they part, or how they end. */
+  #compare(time: number, stopsAnywhere: boolean): Parting | { tested: DeterministicMachine; comparisons: number } {
+    const { slice, until, progress } = this.#options;
+    const [reference, tested] = this.#start(stopsAnywhere);
+    for (let comparisons = 1; ; comparisons++) {
+      const target = Math.min(comparisons * slice, time);
+      reference.runUntil(target);
+      tested.runUntil(target);
+      if (differences(reference, tested).length > 0) return { same: (comparisons - 1) * slice, different: target };
+      progress?.(tested);
+      if (target === time || reference.end !== undefined || until?.test(reference.output))
+        return { tested, comparisons };
+    }
   }
 
   #start(stopsAnywhere: boolean): [DeterministicMachine, DeterministicMachine] {
@@ -102,18 +114,18 @@ export class Lockstep {
     return machines;
   }
 
-  /** The machines are the same at one time and differ at another. */
-  #find(same: number, different: number): LockstepResult {
-    const differs = (time: number, stopsAnywhere: boolean): boolean =>
-      differences(...this.#runTo(same, time, stopsAnywhere)).length > 0;
-    // Code that can be left anywhere is other code: the difference may be gone with it
-    const stopsAnywhere = differs(different, true);
+  #find(first: Parting): LockstepResult {
+    // Code that can be left anywhere is other code, made at other times: they part elsewhere, or not at all
+    const again = this.#compare(first.different, true);
+    const stopsAnywhere = 'different' in again;
+    const { same, different } = stopsAnywhere ? again : first;
+    const differs = (time: number): boolean => differences(...this.#runTo(same, time, stopsAnywhere)).length > 0;
     let low = same;
     let high = different;
     while (high - low > 1) {
       this.#options.searching?.(low, high);
       const middle = Math.floor((low + high) / 2);
-      if (differs(middle, stopsAnywhere)) high = middle;
+      if (differs(middle)) high = middle;
       else low = middle;
     }
     const lines = differences(...this.#runTo(same, high, stopsAnywhere));
