@@ -28,7 +28,7 @@ export interface CompilerSetup {
   /** Ask for the optimizing tier at once. */
   readonly optimized: boolean;
   /** Regions stop at any instruction (RegionEmission). */
-  readonly stopsAnywhere: boolean;
+  readonly stopsAnywhere?: boolean;
 }
 
 export interface RegionJob {
@@ -124,7 +124,7 @@ export class RegionPipeline {
     this.#maker = new RegionModuleMaker({
       wasmPages: setup.wasmPages,
       optimized: setup.optimized,
-      stopsAnywhere: setup.stopsAnywhere,
+      stopsAnywhere: setup.stopsAnywhere ?? false,
       rareIndex: (name) => setup.rareNames.indexOf(name),
       data: (name, bytes) => data.place(name, bytes),
       semantic: (mnemonic) => semantics.get(mnemonic),
