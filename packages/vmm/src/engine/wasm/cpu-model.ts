@@ -28,6 +28,8 @@ export interface CpuModelConfig {
   readonly tsc: TscRate;
   readonly memory: GuestMemory;
   readonly irqchip: IrqChip;
+  /** Where random numbers come from. Default: the runtime's cryptography (Web Crypto API). */
+  readonly entropy?: ((target: Uint8Array<ArrayBuffer>) => void) | undefined;
   /** What RDTSC adds to the ticks in the clock's nanoseconds. */
   tscOffset(vcpu: number): bigint;
 }
@@ -111,8 +113,12 @@ export class CpuModel {
     this.#accounting.stopped(id, runnable);
   }
 
-  /** For RDRAND and RDSEED: what the runtime's cryptography (Web Crypto API) gives. */
+  /** For RDRAND and RDSEED. */
   random(): bigint {
-    return crypto.getRandomValues(new BigUint64Array(1))[0]!;
+    const number = new BigUint64Array(1);
+    const { entropy } = this.#config;
+    if (entropy) entropy(new Uint8Array(number.buffer));
+    else crypto.getRandomValues(number);
+    return number[0]!;
   }
 }

@@ -7,6 +7,7 @@ import { ramParts } from '../../machine/memory-map.ts';
 import { gpa } from '../../memory/address.ts';
 import { HostError } from '../../errors/host-error.ts';
 import type { Clock } from '../../time/clock.ts';
+import { InstructionClock } from '../../time/instruction-clock.ts';
 import { HeapTimerQueue } from '../../time/timer-queue.ts';
 import { TscRate } from '../../time/tsc-rate.ts';
 import type { CpuChoice } from '../../x86/cpu-models.ts';
@@ -18,6 +19,7 @@ import type { VcpuState, VmState } from '../state.ts';
 import { type CoreExports, buildCore } from './interpreter/core-module.ts';
 import { Cpu, SegmentIndex } from './interpreter/cpu-layout.ts';
 import { HandlerTable } from './interpreter/handler-table.ts';
+import { InstructionCounter } from './instruction-counter.ts';
 import { Lowering } from './interpreter/lowering.ts';
 import { commonForms, inlineHandlers } from './interpreter/inline-forms.ts';
 import { CpuModel } from './cpu-model.ts';
@@ -57,6 +59,11 @@ export interface WasmEngineOptions {
   readonly translator?: TranslatorOptions;
   /** Samples where guest code runs. Read with {@link WasmEngineVm.profile}. */
   readonly profile?: boolean;
+  /**
+   * Deterministic runs stop at any instruction of blocks and regions, instead of doing the last ones before a stop one by one in
+   * the interpreter (slower): for lockstep runs that look for the instruction at which two runs part.
+   */
+  readonly stopsAnywhere?: boolean;
   /** Counts executions by handler (slower): for benchmarks. Read with {@link WasmEngineVm.executionCounts}. */
   readonly countExecutions?: boolean;
 }
@@ -140,6 +147,9 @@ export class WasmEngineVm implements EngineVm {
   readonly #lowering: Lowering;
   readonly #translator: Translator | undefined;
   readonly #model: CpuModel;
+  readonly #stopsAnywhere: boolean;
+  /** Of a deterministic VM. */
+  readonly #counter: InstructionCounter | undefined;
   readonly #ranges: RamRange[];
   readonly #slots = new Map<number, MemorySlot & { host: number }>();
   #dataNext = VmBlock + VmField.Data;
@@ -178,6 +188,7 @@ export class WasmEngineVm implements EngineVm {
       tsc: this.#tsc,
       memory: this.memory,
       irqchip: this.irqchip,
+      entropy: config.entropy,
       tscOffset: (vcpu) => this.#cpus[vcpu]!.u64(Cpu.TscOffset),
     });
     const rare = this.#rareTable();
@@ -193,7 +204,10 @@ export class WasmEngineVm implements EngineVm {
     };
     if (options.countExecutions)
       this.#counters = this.#constant('execution counters', () => new Uint8Array(CounterBytes));
-    const core = buildCore(this.layout, inline.handlers, environment, this.#counters);
+    const core = buildCore(this.layout, inline.handlers, environment, {
+      counters: this.#counters,
+      exact: config.clock instanceof InstructionClock,
+    });
     const table = new WebAssembly.Table({ element: 'anyfunc', initial: 256 });
     const compile = options.compileCore ?? ((bytes) => new WebAssembly.Module(bytes));
     const instance = new WebAssembly.Instance(compile(core.bytes), {
@@ -227,7 +241,9 @@ export class WasmEngineVm implements EngineVm {
       layout: this.layout,
       handlers: this.handlers,
       decoder,
+      blockLimit: options.stopsAnywhere ? 1 : undefined,
     });
+    this.#stopsAnywhere = options.stopsAnywhere ?? false;
     this.#lowering.onCodePage = (page) => this.caches.protectPage(page);
     if (options.translator)
       this.#translator = this.#createTranslator(options.translator, memory, decoderFeatures, rare);
@@ -238,6 +254,20 @@ export class WasmEngineVm implements EngineVm {
       this.#view.setUint32(at + Cpu.BlockHash, this.layout.blockHash[id]!, true);
       this.caches.flushTlb(at, true);
     });
+    this.#counter = this.#createCounter(config);
+  }
+
+  /** For a clock that follows the instructions. */
+  #createCounter({ clock, vcpus }: EngineVmConfig): InstructionCounter | undefined {
+    if (!(clock instanceof InstructionClock)) return undefined;
+    if (vcpus !== 1) throw new HostError('InvalidArgument', 'deterministic runs have one processor: pass --cpus 1');
+    const counter = new InstructionCounter(this.#cpus[0]!);
+    clock.follow(() => counter.count);
+    return counter;
+  }
+
+  get keepsDeadlines(): boolean {
+    return this.#counter !== undefined;
   }
 
   #createTranslator(
@@ -255,6 +285,7 @@ export class WasmEngineVm implements EngineVm {
       data: { start: VmBlock + VmField.TranslatorData, end: VmBlock + VmBlockSize },
       features: [...features],
       optimized,
+      stopsAnywhere: this.#stopsAnywhere,
     });
     const { layout, core, handlers, caches } = this;
     const lowering = this.#lowering;
@@ -330,6 +361,11 @@ export class WasmEngineVm implements EngineVm {
       firstTscOffset: () => this.#cpus[0]!.u64(Cpu.TscOffset),
       beforeLoad: (id, state) => this.#takeTscRate(id, state),
       tscChanged: () => this.#model.tscChanged(),
+      exact: this.#counter && {
+        now: () => this.#clock.now(),
+        nextDeadline: () => this.nextDeadline(),
+        stopsAnywhere: this.#stopsAnywhere,
+      },
       attentionWanted: () => Atomics.load(this.#attention, 0) !== 0,
       dropStale: () => this.caches.dropStale(),
       flushTranslations: (cpu) => this.caches.flushTlb(cpu, true),
@@ -340,6 +376,11 @@ export class WasmEngineVm implements EngineVm {
     });
     this.#vcpus[id] = vcpu;
     return vcpu;
+  }
+
+  /** A vCPU that was created. */
+  vcpu(id: number): WasmVcpu {
+    return this.#vcpus[id]!;
   }
 
   setMemorySlot(slot: MemorySlot): void {
@@ -441,7 +482,8 @@ export class WasmEngineVm implements EngineVm {
       call: (at: number, record: number, index: number): number => {
         const cpu = this.#cpuAt(at);
         cpu.record = record;
-        return list[index]!(cpu);
+        const counter = this.#counter;
+        return counter ? counter.during(record, () => list[index]!(cpu)) : list[index]!(cpu);
       },
     };
   }

@@ -27,6 +27,8 @@ export interface CompilerSetup {
   readonly features: readonly CpuFeature[];
   /** Ask for the optimizing tier at once. */
   readonly optimized: boolean;
+  /** Regions stop at any instruction (RegionEmission). */
+  readonly stopsAnywhere?: boolean;
 }
 
 export interface RegionJob {
@@ -122,6 +124,7 @@ export class RegionPipeline {
     this.#maker = new RegionModuleMaker({
       wasmPages: setup.wasmPages,
       optimized: setup.optimized,
+      stopsAnywhere: setup.stopsAnywhere ?? false,
       rareIndex: (name) => setup.rareNames.indexOf(name),
       data: (name, bytes) => data.place(name, bytes),
       semantic: (mnemonic) => semantics.get(mnemonic),
