@@ -38,7 +38,7 @@ const Phases = [
     // Every block is translated before it is first executed
     environment: { LODGER_TEST_MODE: 'translator' },
   },
-  { name: 'boots', folders: ['tests/boot'] },
+  { name: 'boots', folders: ['tests/lockstep', 'tests/boot'] },
 ];
 /**
  * What nested hosts run: tests of the kvm engine where its /dev/kvm is as on real hardware. A nested host has one processor;

@@ -8,6 +8,7 @@ test('every option of lodger run', () => {
   args.push('--cpu', 'host,-aes', '--halt-polling', '0', '--disable-exits', 'hlt,pause');
   args.push('--prefault', '--huge-pages', 'hugetlb', '--irqchip', 'split', '--translator', 'off', '--statistics');
   args.push('--profile', 'p.json', '--symbols', 'a', '--symbols', 'b@c@0x7F00');
+  args.push('--deterministic', '7');
   assert.deepEqual(parseCommandLine(args), {
     kind: 'run',
     options: {
@@ -31,6 +32,7 @@ test('every option of lodger run', () => {
       translator: false,
       profile: true,
       symbols: [{ path: 'a' }, { path: 'b@c', address: 0x7f00n }],
+      deterministic: { seed: 7 },
     },
     reports: { statistics: true, profile: 'p.json' },
   });
@@ -78,6 +80,8 @@ for (const args of [
   ['run', '--cpus', '0'],
   ['run', '--cpus', 'two'],
   ['run', '--engine', 'qemu'],
+  ['run', '--deterministic', '-1'],
+  ['run', '--deterministic', '4294967296'],
   ['run', '--huge-pages', 'large'],
   ['run', '--irqchip', 'off'],
   ['run', '--halt-polling', '1ms'],

@@ -44,6 +44,7 @@ const CommandOptions = {
     translator: { type: 'string' },
     statistics: { type: 'boolean' },
     profile: { type: 'string' },
+    deterministic: { type: 'string' },
   },
   jit: MachineOptions,
   doctor: { json: { type: 'boolean' } },
@@ -126,6 +127,7 @@ function runOptions(values: Values): VirtualMachineOptions {
         .split(',')
         .map((exit) => oneOf(exit, '--disable-exits', ['hlt', 'mwait', 'pause', 'cstate'])),
     }),
+    ...(values.deterministic !== undefined && { deterministic: { seed: seed(values.deterministic) } }),
     ...(values.engine !== undefined && { engine: oneOf(values.engine, '--engine', ['auto', 'wasm', 'kvm']) }),
     ...(values.timeout !== undefined && { timeout: seconds(values.timeout) }),
     ...(values.translator !== undefined && {
@@ -162,6 +164,11 @@ function usage(message: string, command?: CommandName, cause?: unknown): HostErr
 function wholeNumber(text: string, option: string): number {
   if (!/^[1-9]\d{0,3}$/.test(text)) throw usage(`${option} takes a whole number, not "${text}"`, 'run');
   return Number(text);
+}
+
+function seed(text: string): number {
+  if (/^\d{1,10}$/.test(text) && Number(text) < 2 ** 32) return Number(text);
+  throw usage(`--deterministic takes a seed from 0 to ${2 ** 32 - 1}, not "${text}"`, 'run');
 }
 
 function nanoseconds(text: string): number {

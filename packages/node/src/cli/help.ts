@@ -39,6 +39,8 @@ options:
                          (with AVX2), the same everywhere; on kvm also host (default); -aes takes
                          aes away
   --disk F[,readonly]    raw disk image, as a virtio disk; may be repeated
+  --deterministic SEED   the same run for the same seed: time and interrupts follow the number of
+                         instructions (wasm, one processor, no disks)
   --engine E             wasm, kvm, or auto: kvm where it is usable and fast, else wasm
                          (default: auto, or what LODGER_ENGINE says)
   --timeout S            end the machine after S seconds

@@ -44,6 +44,7 @@ test('--help names every command, and each command its options, on stdout', () =
     'memory',
     'cpus',
     'disk',
+    'deterministic',
     'engine',
     'timeout',
     'prefault',
@@ -96,6 +97,18 @@ for (const { what, args, status, message } of [
     args: ['run', '--engine', 'wasm', ...option],
     status: 2,
     message: new RegExp(`${option[0]} is for the kvm engine.*--engine kvm`),
+  })),
+  ...(
+    [
+      [['--engine', 'kvm'], /wasm engine: leave --engine kvm out/],
+      [['--cpus', '2'], /one processor: leave --cpus out/],
+      [['--disk', '/dev/null'], /no disks: leave --disk out/],
+    ] as const
+  ).map(([option, message]) => ({
+    what: `${option.join(' ')} with --deterministic`,
+    args: ['run', '--deterministic', '1', ...option],
+    status: 2,
+    message,
   })),
   {
     what: '--cpu host with the wasm engine',

@@ -52,6 +52,8 @@ export interface MachineWorkerData {
   readonly commandLine: string;
   /** Keys go to the guest at once (console-input.ts). */
   readonly interactive: boolean;
+  /** Time follows the instructions, random numbers the seed. */
+  readonly deterministic: { readonly seed: number } | undefined;
   /** Undefined when {@link restore} is not. */
   readonly boot: BootFiles | undefined;
   /** The file of a saved machine to continue instead of a boot. */

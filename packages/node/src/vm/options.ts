@@ -70,6 +70,12 @@ export interface VirtualMachineOptions {
    */
   readonly translationOf?: bigint | string;
   readonly disks?: readonly DiskOptions[];
+  /**
+   * The same run for the same seed (0 to 2^32 - 1), to the last instruction: time and interrupts follow the number of instructions,
+   * random numbers the seed, and while the guest waits for a timer, time jumps (unless `interactive`). wasm with one processor and
+   * no disks. Console input comes when it comes: give all of it before the start, or none.
+   */
+  readonly deterministic?: { readonly seed: number };
   /** Default: what the environment's LODGER_ENGINE says, or 'auto': kvm where it is usable and fast, else wasm. */
   readonly engine?: EngineChoice;
   /** Seconds after which the machine is ended. Default: no limit. */

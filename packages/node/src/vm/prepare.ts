@@ -75,12 +75,14 @@ interface MachinePlan {
   readonly saved: number | undefined;
   /** The instruction whose translation somebody wants to read. */
   readonly watched: VirtualMachineOptions['translationOf'];
+  readonly deterministic: VirtualMachineOptions['deterministic'];
 }
 
 /** @throws HostError */
 export async function prepare(options: VirtualMachineOptions): Promise<PreparedMachine> {
-  const decision = await chooseEngine(options.engine);
-  const { disks = [] } = options;
+  const { disks = [], deterministic, engine } = options;
+  if (deterministic) checkDeterministic(options);
+  const decision = await chooseEngine(deterministic ? 'wasm' : engine);
   return prepareMachine(options, decision, {
     memory: options.memory ?? DefaultMemory,
     cpus: options.cpus ?? 1,
@@ -93,7 +95,19 @@ export async function prepare(options: VirtualMachineOptions): Promise<PreparedM
     commandLine: options.append ?? '',
     saved: undefined,
     watched: options.translationOf,
+    deterministic,
   });
+}
+
+/** Whatever runs beside the processor, or takes its time from the host, would be in no fixed order with its instructions. */
+function checkDeterministic({ deterministic, engine, cpus, disks }: VirtualMachineOptions): void {
+  const { seed } = deterministic!;
+  const problem =
+    (engine === 'kvm' && 'run on the wasm engine: leave --engine kvm out') ||
+    ((cpus ?? 1) !== 1 && 'have one processor: leave --cpus out') ||
+    ((disks ?? []).length > 0 && 'have no disks: leave --disk out, and put files into an initrd') ||
+    (!(Number.isInteger(seed) && seed >= 0 && seed < 2 ** 32) && `take a seed from 0 to ${2 ** 32 - 1}, not ${seed}`);
+  if (problem) throw new HostError('InvalidArgument', `deterministic machines ${problem}`);
 }
 
 /**
@@ -122,6 +136,7 @@ export async function prepareRestored(path: string, options: RestoreOptions): Pr
       commandLine: boot.commandLine,
       saved: descriptor,
       watched: undefined,
+      deterministic: undefined,
     });
   } catch (error) {
     closeSync(descriptor);
@@ -185,6 +200,7 @@ async function prepareMachine(
         linuxCommandLine,
         commandLine,
         interactive: options.interactive ?? false,
+        deterministic: plan.deterministic,
         description: {
           version: 1,
           memorySize,

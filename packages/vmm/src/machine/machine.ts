@@ -121,7 +121,13 @@ export class Machine {
 
   /** Runs the guest until the machine ends. */
   run(): EndReason {
-    const end = this.#loop.run();
+    return this.runUntil(Infinity)!;
+  }
+
+  /** The same up to a time of the clock (RunLoop.runUntil): undefined when the machine goes on from there. */
+  runUntil(time: number): EndReason | undefined {
+    const end = this.#loop.runUntil(time);
+    if (end === undefined) return undefined;
     const panic = this.#panic.message;
     if (panic !== undefined && (end.kind === 'reset' || end.kind === 'triple-fault')) {
       return { kind: 'guest-panic', message: panic };

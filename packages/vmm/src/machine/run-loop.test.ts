@@ -246,3 +246,45 @@ test('pause() completes the instruction of an exit whose answer a vCPU has not t
   assert.equal(pauses, 1);
   assert.equal(vcpu.script.length, 0, 'not settled');
 });
+
+test('runUntil comes back at its time and goes on from there; timers on the way fire, sleep ends at it', () => {
+  const { loop, clock, sleeps } = machine([new ScriptedVcpu([interrupted])]);
+  const fired: number[] = [];
+  clock.timers.createTimer((now) => fired.push(now)).arm(3e6);
+  assert.equal(loop.runUntil(2e6), undefined);
+  assert.equal(clock.now(), 2e6);
+  assert.deepEqual([sleeps, fired], [[2], []]);
+  assert.equal(loop.runUntil(4e6), undefined);
+  assert.deepEqual([sleeps, fired], [[2, 1, 1], [3e6]]);
+  assert.deepEqual(loop.run(), { kind: 'stopped' });
+  assert.equal(clock.now(), 4e6);
+});
+
+test('an engine that keeps deadlines is told the next one of timers, service and runUntil', () => {
+  const deadlines: (number | undefined)[] = [];
+  const clock = new ManualClock();
+  class Deadlines extends ScriptedVcpu {
+    override run(deadline?: number): VcpuExit {
+      deadlines.push(deadline);
+      clock.skip(deadline! - clock.now());
+      return super.run(deadline);
+    }
+  }
+  let serviceAt = 100;
+  const engine = { keepsDeadlines: true, nextDeadline: () => 300, fireTimers() {} };
+  const { loop } = machine([new Deadlines([interrupted, interrupted, interrupted])], {
+    clock,
+    timers: clock.timers,
+    engine,
+    host: {
+      service: () => void (serviceAt = clock.now() < 100 ? 100 : Infinity),
+      serviceDeadline: () => serviceAt,
+      idle() {},
+      idleDeadline: () => 0,
+      sleep() {},
+    },
+  });
+  clock.timers.createTimer(() => {}).arm(200);
+  assert.equal(loop.runUntil(250), undefined);
+  assert.deepEqual(deadlines, [100, 200, 250]);
+});

@@ -58,7 +58,10 @@ export interface RunLoopConfig {
   /** Timers of devices. */
   readonly timers: HeapTimerQueue;
   /** Timers of the engine's interrupt controllers, and whether its vCPUs wait inside `run()` while they are halted. */
-  readonly engine: Pick<EngineVm, 'nextDeadline' | 'fireTimers' | 'haltsInRun' | 'answer' | 'postedWrites'>;
+  readonly engine: Pick<
+    EngineVm,
+    'nextDeadline' | 'fireTimers' | 'haltsInRun' | 'keepsDeadlines' | 'answer' | 'postedWrites'
+  >;
   /** Devices with work left over from an earlier notification, or finished by another thread. */
   readonly poll: () => void;
   readonly host: RunLoopHost;
@@ -77,6 +80,8 @@ export class RunLoop {
   #remoteExits = 0;
   #nextIdleCheck = 0;
   #nextLookAround = 0;
+  /** When {@link runUntil} comes back. */
+  #until = Infinity;
 
   constructor(config: RunLoopConfig) {
     this.#config = config;
@@ -94,9 +99,19 @@ export class RunLoop {
 
   /** Runs the machine until it ends. */
   run(): EndReason {
-    const { vcpus, host, poll } = this.#config;
+    return this.runUntil(Infinity)!;
+  }
+
+  /**
+   * Runs the machine until it ends, or until the clock shows `time`: exactly then with an engine that keeps deadlines, else
+   * some time after it. Undefined when it goes on from there.
+   */
+  runUntil(time: number): EndReason | undefined {
+    const { vcpus, host, poll, clock } = this.#config;
+    this.#until = time;
     this.remotes.run();
     while (this.#end === undefined) {
+      if (clock.now() >= time) return undefined;
       host.service();
       poll();
       this.#fireTimers();
@@ -145,7 +160,7 @@ export class RunLoop {
 
   get #timerDeadline(): number {
     const { timers, engine } = this.#config;
-    return Math.min(timers.nextDeadline(), engine.nextDeadline());
+    return Math.min(timers.nextDeadline(), engine.nextDeadline(), this.#until);
   }
 
   #sleep(): void {
@@ -184,7 +199,7 @@ export class RunLoop {
 
   /** Runs the vCPU up to one exit and deals with it. False ends its turn. */
   #run(vcpu: Vcpu, deadline = Infinity): boolean {
-    const exit = vcpu.run(this.#haltsInRun ? Math.min(deadline, this.#runDeadline()) : deadline);
+    const exit = vcpu.run(Math.min(deadline, this.#runDeadline()));
     this.counts.count(exit.kind);
     this.#takePostedWrites();
     return this.#handle(exit);
@@ -200,7 +215,9 @@ export class RunLoop {
 
   /** When this thread has something else to do than to run, or to wait inside, a vCPU. */
   #runDeadline(): number {
-    const { host } = this.#config;
+    const { host, engine } = this.#config;
+    if (engine.keepsDeadlines) return Math.min(this.#timerDeadline, host.serviceDeadline(), this.#nextLookAround);
+    if (!this.#haltsInRun) return Infinity;
     const idleCheck = Math.max(host.idleDeadline(), this.#nextIdleCheck);
     return Math.min(this.#timerDeadline, host.serviceDeadline(), idleCheck, this.#nextLookAround);
   }

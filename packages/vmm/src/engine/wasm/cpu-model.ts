@@ -30,6 +30,8 @@ export interface CpuModelConfig {
   readonly interrupts: VcpuInterrupts;
   /** The vCPUs that take turns in this thread. */
   readonly sharing: number;
+  /** Where random numbers come from. Default: the runtime's cryptography (Web Crypto API). */
+  readonly entropy?: ((target: Uint8Array<ArrayBuffer>) => void) | undefined;
   /** What RDTSC adds to the ticks in the clock's nanoseconds. */
   tscOffset(vcpu: number): bigint;
 }
@@ -113,8 +115,12 @@ export class CpuModel {
     this.#accounting.stopped(id, runnable);
   }
 
-  /** For RDRAND and RDSEED: what the runtime's cryptography (Web Crypto API) gives. */
+  /** For RDRAND and RDSEED. */
   random(): bigint {
-    return crypto.getRandomValues(new BigUint64Array(1))[0]!;
+    const number = new BigUint64Array(1);
+    const { entropy } = this.#config;
+    if (entropy) entropy(new Uint8Array(number.buffer));
+    else crypto.getRandomValues(number);
+    return number[0]!;
   }
 }

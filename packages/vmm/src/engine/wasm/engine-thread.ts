@@ -6,11 +6,13 @@
 import '../../types/webassembly.ts';
 import type { VcpuInterrupts } from '../../interrupts/vcpu-interrupts.ts';
 import type { Clock } from '../../time/clock.ts';
+import { InstructionClock } from '../../time/instruction-clock.ts';
 import type { TscRate } from '../../time/tsc-rate.ts';
 import { createDecoder } from '../../x86/decode/decoder.ts';
 import type { CpuFeature } from '../../x86/instructions/table/notation.ts';
 import type { VcpuState } from '../state.ts';
 import type { CpuModel } from './cpu-model.ts';
+import { InstructionCounter } from './instruction-counter.ts';
 import { type CoreExports, buildCore, inlineCount } from './interpreter/core-module.ts';
 import { Cpu, SegmentIndex } from './interpreter/cpu-layout.ts';
 import { HandlerTable } from './interpreter/handler-table.ts';
@@ -70,6 +72,10 @@ export interface EngineThreadConfig {
   /** The core as another thread compiled it, or how to compile it. */
   readonly core: WebAssembly.Module | CompileCore;
   readonly countExecutions?: boolean | undefined;
+  /** As WasmEngineOptions.stopsAnywhere. */
+  readonly stopsAnywhere?: boolean;
+  /** Of the timers of the engine's controllers, for a clock that follows the instructions. */
+  nextDeadline?(): number;
   /** A state is about to be loaded. */
   beforeLoad(id: number, state: VcpuState): void;
   /** The guest wrote a TSC. */
@@ -82,6 +88,8 @@ export class EngineThread {
   readonly handlers: HandlerTable;
   /** Of all vCPUs of the VM, whoever runs them. */
   readonly cpus: readonly RareCpu[];
+  /** Of a deterministic VM. */
+  readonly counter: InstructionCounter | undefined;
   readonly #config: EngineThreadConfig;
   readonly #buffer: SharedArrayBuffer;
   readonly #view: DataView;
@@ -117,7 +125,12 @@ export class EngineThread {
     const table = new WebAssembly.Table({ element: 'anyfunc', initial: 256 });
     this.coreModule =
       typeof config.core === 'function'
-        ? config.core(buildCore(layout, inline.handlers, environment, this.#counters).bytes)
+        ? config.core(
+            buildCore(layout, inline.handlers, environment, {
+              counters: this.#counters,
+              exact: config.clock instanceof InstructionClock,
+            }).bytes,
+          )
         : config.core;
     const instance = new WebAssembly.Instance(this.coreModule, {
       env: {
@@ -151,6 +164,7 @@ export class EngineThread {
       layout,
       handlers: this.handlers,
       decoder,
+      blockLimit: config.stopsAnywhere ? 1 : undefined,
       codeLines: layout.codeLines[thread]!,
       concurrent: layout.threads.length > 1,
     });
@@ -167,6 +181,11 @@ export class EngineThread {
       }
       return cpu;
     });
+    if (config.clock instanceof InstructionClock) {
+      const counter = new InstructionCounter(this.cpus[0]!);
+      config.clock.follow(() => counter.count);
+      this.counter = counter;
+    }
   }
 
   /** Where this thread may place constants: of the interpreter, then of translated code. */
@@ -197,6 +216,7 @@ export class EngineThread {
       features: [...features],
       atomics,
       optimized,
+      stopsAnywhere: this.#config.stopsAnywhere ?? false,
     });
     const { core, handlers } = this;
     const lowering = this.#lowering;
@@ -249,6 +269,11 @@ export class EngineThread {
       firstTscOffset: () => this.cpus[0]!.u64(Cpu.TscOffset),
       beforeLoad,
       tscChanged,
+      exact: this.counter && {
+        now: () => clock.now(),
+        nextDeadline: () => this.#config.nextDeadline?.() ?? Infinity,
+        stopsAnywhere: this.#config.stopsAnywhere ?? false,
+      },
       attentionWanted: () => Atomics.load(this.#attention, 0) !== 0,
       enterGuest: () => caches.enterGuest(),
       leaveGuest: () => caches.leaveGuest(),
@@ -314,7 +339,8 @@ export class EngineThread {
         cpu.record = record;
         // Many of them are serializing instructions: writes before are done, and with IPIs seen as done
         if (atomics) caches.serialize(index === wrmsr);
-        return list[index]!(cpu);
+        const { counter } = this;
+        return counter ? counter.during(record, () => list[index]!(cpu)) : list[index]!(cpu);
       },
     };
   }

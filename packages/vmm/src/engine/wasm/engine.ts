@@ -8,6 +8,7 @@ import { ramParts } from '../../machine/memory-map.ts';
 import { gpa } from '../../memory/address.ts';
 import { HostError } from '../../errors/host-error.ts';
 import type { Clock } from '../../time/clock.ts';
+import { InstructionClock } from '../../time/instruction-clock.ts';
 import { HeapTimerQueue } from '../../time/timer-queue.ts';
 import { TscRate } from '../../time/tsc-rate.ts';
 import type { CpuChoice } from '../../x86/cpu-models.ts';
@@ -56,6 +57,11 @@ export interface WasmEngineOptions {
   readonly atomics?: boolean;
   /** Samples where guest code runs. Read with {@link WasmEngineVm.profile}. */
   readonly profile?: boolean;
+  /**
+   * Deterministic runs stop at any instruction of blocks and regions, instead of doing the last ones before a stop one by one in
+   * the interpreter (slower): for lockstep runs that look for the instruction at which two runs part.
+   */
+  readonly stopsAnywhere?: boolean;
   /** Counts executions by handler (slower): for benchmarks. Read with {@link WasmEngineVm.executionCounts}. */
   readonly countExecutions?: boolean;
 }
@@ -131,6 +137,9 @@ export class WasmEngineVm implements EngineVm {
 
   constructor(config: EngineVmConfig, options: WasmEngineOptions) {
     const { vcpus, memorySize } = config;
+    if (config.clock instanceof InstructionClock && vcpus !== 1) {
+      throw new HostError('InvalidArgument', 'deterministic runs have one processor: pass --cpus 1');
+    }
     const vcpuThreads = (options.vcpuThreads ?? false) && vcpus > 1;
     this.#clock = config.clock;
     if (options.profile) this.#profiler = new Profiler(vcpus, () => config.clock.now());
@@ -169,6 +178,7 @@ export class WasmEngineVm implements EngineVm {
       tsc: this.#tsc,
       memory: this.memory,
       interrupts: this.irqchip,
+      entropy: config.entropy,
       tscOffset: (vcpu) => this.thread.cpus[vcpu]!.u64(Cpu.TscOffset),
     };
     this.#model = new CpuModel(this.#modelConfig);
@@ -187,9 +197,15 @@ export class WasmEngineVm implements EngineVm {
       profiler: this.#profiler,
       core: options.compileCore ?? ((bytes) => new WebAssembly.Module(bytes)),
       countExecutions: options.countExecutions,
+      stopsAnywhere: options.stopsAnywhere ?? false,
+      nextDeadline: () => this.nextDeadline(),
       beforeLoad: (id, state) => this.#takeTscRate(id, state),
       tscChanged: () => this.#tscChanged(),
     });
+  }
+
+  get keepsDeadlines(): boolean {
+    return this.thread.counter !== undefined;
   }
 
   get core(): CoreExports {
@@ -327,6 +343,11 @@ export class WasmEngineVm implements EngineVm {
   #tscChanged(): void {
     this.#model.tscChanged();
     for (const { inbox } of this.#links.slice(1)) inbox.sendTscChanged();
+  }
+
+  /** A vCPU of this thread that was created. */
+  vcpu(id: number): WasmVcpu {
+    return this.#vcpus[id]!;
   }
 
   setMemorySlot(slot: MemorySlot): void {

@@ -27,6 +27,8 @@ import type { ForeignState, VcpuParts } from './vcpu-state.ts';
  */
 const SliceInstructions = 10_000;
 const LongestSlice = 160_000;
+/** How many instructions a slice may do beyond its budget: translated code that does not loop, or a block of the interpreter. */
+const LongestOvershoot = 640;
 /** What an exit that is answered here, or a single step, counts as: a guest that polls must not keep the thread. */
 const RoundTripInstructions = 100;
 const NmiVector = 2;
@@ -58,6 +60,8 @@ export interface VcpuHost {
   /** Around everything that touches guest memory. */
   enterGuest(): void;
   leaveGuest(): void;
+  /** Of a VM whose clock follows the instructions: what a run must stop for. */
+  readonly exact: { now(): number; nextDeadline(): number; readonly stopsAnywhere: boolean } | undefined;
   /** Between two instructions: drops code that other threads wrote to. */
   dropStale(): void;
   flushTranslations(cpu: number): void;
@@ -96,6 +100,9 @@ export class WasmVcpu implements Vcpu {
   readonly #foreign: ForeignState = { msrs: [], xsave: undefined };
   readonly #exits = createExits();
   #debug: VcpuDebug = {};
+  /** Of a deterministic run: the clock's time at its start, and when it must come back. */
+  #started = 0;
+  #deadline = Infinity;
 
   constructor(id: number, cpu: RareCpu, host: VcpuHost) {
     this.id = id;
@@ -129,13 +136,15 @@ export class WasmVcpu implements Vcpu {
     }
   }
 
-  run(): VcpuExit {
+  run(deadline = Infinity): VcpuExit {
     this.#host.interrupts.receive();
     this.#finishPending();
     this.#startUp();
     if (this.#mpState === 'uninitialized' || this.#mpState === 'init-received') return this.#exits.halt;
     this.#host.beforeRun(this.id);
     this.#quota = this.#slice;
+    this.#started = this.#host.exact?.now() ?? 0;
+    this.#deadline = deadline;
     this.#host.enterGuest();
     const exit = this.#runUntilExit();
     this.#host.leaveGuest();
@@ -155,7 +164,7 @@ export class WasmVcpu implements Vcpu {
       if (!this.#replaying) {
         this.#host.interrupts.receive();
         this.#startUp();
-        if (this.#kicked || this.#quota <= 0) {
+        if (this.#kicked || this.#isOver) {
           this.#kicked = false;
           return this.#exits.interrupted;
         }
@@ -166,6 +175,18 @@ export class WasmVcpu implements Vcpu {
       const result = this.#go();
       if (result) return result;
     }
+  }
+
+  /** The run comes back without an exit. Slices of deterministic ones are nothing that the guest could notice. */
+  get #isOver(): boolean {
+    if (this.#host.exact === undefined) return this.#quota <= 0;
+    return this.#untilStop <= 0 || this.#host.attentionWanted();
+  }
+
+  /** Instructions that a deterministic run may still take: to the next event, but at least one, so that every run gets on. */
+  get #untilStop(): number {
+    const { now, nextDeadline } = this.#host.exact!;
+    return Math.ceil(Math.max(Math.min(this.#deadline, nextDeadline()), this.#started + 1) - now());
   }
 
   setDebug(debug: VcpuDebug): void {
@@ -337,7 +358,8 @@ export class WasmVcpu implements Vcpu {
   #runSlice(): LoopExit {
     const { cpu } = this;
     cpu.setU32(Cpu.Shadow, 0);
-    const budget = this.#host.attentionWanted() ? 1 : this.#quota;
+    const budget = this.#host.exact ? this.#exactBudget : this.#host.attentionWanted() ? 1 : this.#quota;
+    if (budget < 0) return this.#runOne();
     cpu.setU32(Cpu.Budget, budget);
     cpu.setU32(Cpu.SampledBlock, 0);
     this.#host.beforeSlice();
@@ -355,6 +377,22 @@ export class WasmVcpu implements Vcpu {
     return exit;
   }
 
+  /** One less than the instructions that can be done before a deterministic run's stop, come what may. */
+  get #exactBudget(): number {
+    const overshoot = this.#host.exact!.stopsAnywhere ? 0 : LongestOvershoot;
+    return Math.min(this.#untilStop - overshoot, this.#slice) - 1;
+  }
+
+  /** One instruction in the interpreter, in the way of a slice: the last ones before a deterministic run stops. */
+  #runOne(): LoopExit {
+    const { cpu } = this;
+    cpu.setU32(Cpu.ModeKey, cpu.u32(Cpu.ModeKey) | ModeKey.Step);
+    cpu.setU32(Cpu.Budget, 0);
+    const exit = this.#host.core.run(cpu.at, 0) as LoopExit;
+    cpu.setU32(Cpu.ModeKey, cpu.u32(Cpu.ModeKey) & ~ModeKey.Step);
+    return exit;
+  }
+
   /** One instruction, then the single-step trap if TF was set before it. */
   #runStep(): LoopExit {
     const { cpu } = this;
@@ -369,8 +407,9 @@ export class WasmVcpu implements Vcpu {
     cpu.setU32(Cpu.ReplayNext, 0);
     cpu.setU32(Cpu.Budget, 0);
     cpu.setU32(Cpu.Shadow, 0);
-    // The resume flag covers one instruction
-    const resume = (cpu.u32(Cpu.Rflags) & Rflag.Resume) !== 0;
+    // The resume flag covers one instruction, where somebody asks for it: slices leave it, and so does a shadow that ends one
+    const asked = trapped || this.#replaying || this.#breakpoints || this.#debugged;
+    const resume = asked && (cpu.u32(Cpu.Rflags) & Rflag.Resume) !== 0;
     const exit = core.run(cpu.at, 0) as LoopExit;
     cpu.setU32(Cpu.ModeKey, cpu.u32(Cpu.ModeKey) & ~ModeKey.Step);
     if (resume) cpu.setU32(Cpu.Rflags, cpu.u32(Cpu.Rflags) & ~Rflag.Resume);

@@ -107,12 +107,18 @@ const FixedNames = ['resync', 'end', 'entry', 'shadow-end', 'translated'];
 /** Handler numbers of the loop's own handlers are below this. */
 export const inlineCount = (inline: readonly InlineHandler[]): number => FixedNames.length + inline.length;
 
+export interface CoreOptions {
+  /** Address of u32 counters by handler number: a core for benchmarks that counts what it executes. */
+  readonly counters?: number | undefined;
+  /** JavaScript finds in Cpu.Left how many instructions were executed. */
+  readonly exact?: boolean;
+}
+
 export function buildCore(
   layout: VmLayout,
   inline: readonly InlineHandler[],
   environment: Pick<CoreFunctions, 'rareIndex' | 'data' | 'atomics'>,
-  /** Address of u32 counters by handler number: a core for benchmarks that counts what it executes. */
-  counters?: number,
+  { counters, exact = false }: CoreOptions = {},
 ): CoreModule {
   const module = new ModuleBuilder();
   module.importMemory('env', 'memory', layout.wasmPages, layout.wasmPages);
@@ -138,7 +144,7 @@ export function buildCore(
     helper: helperRegistry(module),
   };
   const run = module.declare('run', ['i32', 'i32'], ['i32']);
-  defineRun(module, run, { lookup, events, core, inline, counters });
+  defineRun(module, run, { lookup, events, core, inline, counters, exact });
   const exported = { run, updateMode, segmented, ...events, ...mmu };
   for (const [name, ref] of Object.entries(exported)) module.export(name, ref);
   return { bytes: module.finish() };
@@ -285,6 +291,7 @@ interface RunParts {
   readonly core: CoreFunctions;
   readonly inline: readonly InlineHandler[];
   readonly counters: number | undefined;
+  readonly exact: boolean;
 }
 
 interface Loop {
@@ -336,6 +343,7 @@ function defineRun(module: ModuleBuilder, run: FunctionRef, parts: RunParts): vo
             if (remaining < count) emitInline(loop, parts, remaining, dispatch, leave, jump, regionType);
           };
           nest(count);
+          if (parts.exact) f.store32(cpu, Cpu.Left, left);
           callHandler(loop, handlerType, count, dispatch, leave);
         });
         emitJump(loop, parts, dispatch);
@@ -599,8 +607,9 @@ function emitLeave(loop: Loop, parts: RunParts, dispatch: Label): void {
     returnCounted(loop, cpu.load32(Cpu.ExitKind));
   });
   f.if(status.eq(HandlerResult.Again), () => {
-    // Pieces of a repetition take longer than instructions, but do not count as more of them
+    // Pieces of a repetition take longer than instructions, but count as one together, unless each ends in a trap
     shorten(loop, i32(RepetitionCost));
+    f.set(left, left.add(cpu.load32(Cpu.Rflags).and(Rflag.Trap).eqz()));
     f.store64(cpu, Cpu.Rip, ripAt(loop, pc.load16u(Record.Offset)));
   });
   f.if(status.eq(HandlerResult.Retry), () => {

@@ -164,6 +164,8 @@ export const Cpu = {
   RareResult: 0x880,
   /** i64: accesses of instructions to memory that the TLB did not know. */
   TlbMisses: 0x888,
+  /** i32: what was left of the budget, but for the current block, when JavaScript was called for an instruction. */
+  Left: 0x890,
   /** A record whose handler enters the loop at Cpu.Rip. 32 bytes. */
   EntryRecord: 0x8a0,
   /** A record whose offset, length and count describe the instruction that translated code was left at. 32 bytes. */

@@ -36,6 +36,8 @@ export interface LoweringTarget {
   readonly codeLines: number;
   /** Other vCPUs may write to what is being decoded. */
   readonly concurrent: boolean;
+  /** Most instructions of a block. Default: {@link MaxBlockInstructions}. */
+  readonly blockLimit?: number | undefined;
 }
 
 /** What a block is decoded for. */
@@ -139,7 +141,7 @@ export class Lowering {
     const codeSize = key & ModeKey.CodeMask ? (key & ModeKey.Code64 ? 64 : 32) : 16;
     const pageOffset = host & 4095;
     const pageStart = host - pageOffset;
-    const limit = key & ModeKey.Step ? 1 : MaxBlockInstructions;
+    const limit = key & ModeKey.Step ? 1 : (this.#target.blockLimit ?? MaxBlockInstructions);
     const end = Math.min(4096, pageOffset + request.room);
     let at = first;
     let offset = pageOffset;

@@ -13,7 +13,7 @@ import { EferWritable } from '../../../x86/msr.ts';
 import { StateMsrs } from '../vcpu-state.ts';
 import type { RareHooks } from './hooks.ts';
 import { updateSimdDisabled } from './mode-bits.ts';
-import type { RareCpu, RareInstruction } from './rare-cpu.ts';
+import { type RareCpu, type RareInstruction, lookForEvents } from './rare-cpu.ts';
 
 const GeneralProtection = 13;
 const Cr0Paging = 1 << 31;
@@ -95,10 +95,14 @@ export function processorInstructions(host: ProcessorHost): Readonly<Record<stri
     wrmsr(cpu) {
       const value = ((cpu.gpr(2) & 0xffff_ffffn) << 32n) | (cpu.gpr(0) & 0xffff_ffffn);
       const ok = writeMsr(host, cpu, Number(cpu.gpr(1) & 0xffff_ffffn), value);
-      return ok ? HandlerResult.Next : cpu.raise(GeneralProtection);
+      if (!ok) return cpu.raise(GeneralProtection);
+      return movesEvents(Number(cpu.gpr(1) & 0xffff_ffffn)) ? lookForEvents(cpu) : HandlerResult.Next;
     },
   };
 }
+
+/** A write may make an interrupt pending, or change when a timer fires. */
+const movesEvents = (index: number): boolean => index === MsrTsc || index === MsrTscAdjust || isLocalApicMsr(index);
 
 const stateFields = new Map(StateMsrs);
 const segmentBase = (index: number): number =>

@@ -29,6 +29,8 @@ export interface CompilerSetup {
   readonly atomics: boolean;
   /** Ask for the optimizing tier at once. */
   readonly optimized: boolean;
+  /** Regions stop at any instruction (RegionEmission). */
+  readonly stopsAnywhere?: boolean;
 }
 
 export interface RegionJob {
@@ -125,6 +127,7 @@ export class RegionPipeline {
       wasmPages: setup.wasmPages,
       optimized: setup.optimized,
       atomics: setup.atomics,
+      stopsAnywhere: setup.stopsAnywhere ?? false,
       rareIndex: (name) => setup.rareNames.indexOf(name),
       data: (name, bytes) => data.place(name, bytes),
       semantic: (mnemonic) => semantics.get(mnemonic),

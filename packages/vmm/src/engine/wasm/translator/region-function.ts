@@ -49,15 +49,21 @@ export function emitRegion(
   region: Region,
   core: CoreFunctions,
   semantic: (mnemonic: string) => Semantic,
-  hostPage: HostPage,
-  templates: InstructionTemplates,
+  emission: RegionEmission,
 ): RegionEntry[] {
-  const emitter = new RegionEmitter(f, region, core, semantic, hostPage, templates);
+  const emitter = new RegionEmitter(f, region, core, semantic, emission);
   emitter.emit();
   return region.entries.map((offset) => ({
     offset,
     number: emitter.entryNumber(offset) | (pageOf(offset) << EntryBits),
   }));
+}
+
+export interface RegionEmission {
+  readonly hostPage: HostPage;
+  readonly templates: InstructionTemplates;
+  /** The budget may end at any instruction, not at loops only. */
+  readonly stopsAnywhere: boolean;
 }
 
 /** RAM page index of the page so many pages after the entry's. */
@@ -69,6 +75,7 @@ class RegionEmitter {
   readonly #semantic: (mnemonic: string) => Semantic;
   readonly #hostPage: HostPage;
   readonly #templates: InstructionTemplates;
+  readonly #stopsAnywhere: boolean;
   readonly #cpu: Local<I32>;
   readonly #left: Local<I32>;
   readonly #registers: RegisterLocals;
@@ -101,8 +108,7 @@ class RegionEmitter {
     region: Region,
     core: CoreFunctions,
     semantic: (mnemonic: string) => Semantic,
-    hostPage: HostPage,
-    templates: InstructionTemplates,
+    { hostPage, templates, stopsAnywhere }: RegionEmission,
   ) {
     this.#f = f;
     this.#templates = templates;
@@ -110,6 +116,7 @@ class RegionEmitter {
     this.#core = core;
     this.#semantic = semantic;
     this.#hostPage = hostPage;
+    this.#stopsAnywhere = stopsAnywhere;
     this.#stamp = f.local('i32');
     this.#cpu = f.param('i32', 0);
     this.#left = f.param('i32', 1);
@@ -250,7 +257,8 @@ class RegionEmitter {
   #block(node: number, block: BasicBlock): void {
     const { instructions } = block;
     for (let i = 0; i < instructions.length;) {
-      const run = Math.max(stackRunLength(instructions, i), 1);
+      if (this.#stopsAnywhere) this.#stopBefore(instructions[i]!, i + 1);
+      const run = this.#stopsAnywhere ? 1 : Math.max(stackRunLength(instructions, i), 1);
       for (let j = i; j < i + run; j++) this.#f.notePlace(instructions[j]!.offset);
       if (run > 1) this.#copy(instructions.slice(i, i + run), i + 1, (places) => this.#stackRun(places));
       else this.#instruction(node, block, instructions[i]!, i + 1);
@@ -259,6 +267,12 @@ class RegionEmitter {
     const count = instructions.length;
     if (block.fall !== undefined) this.#goTo(node, block.fall, count);
     else if (!endsItself(block)) throw new Error('a block without an end');
+  }
+
+  /** Emits: leave before an instruction when the budget is used up. `count`: its number in its block. */
+  #stopBefore(instruction: RegionInstruction, count: number): void {
+    const { place } = this.#placed(instruction, count);
+    this.#f.unlikely(this.#left.ltS(count - 1), () => this.#waysOut(place).leave(i32(HandlerResult.Retry)));
   }
 
   #instruction(node: number, block: BasicBlock, instruction: RegionInstruction, count: number): void {
@@ -362,7 +376,10 @@ class RegionEmitter {
       tlb: this.#tlb,
       user: this.#region.user,
       helped,
-      describe: () => this.#describe(place.at(0)),
+      describe: () => {
+        f.store32(this.#cpu, Cpu.Left, this.#left);
+        this.#describe(place.at(0));
+      },
       ...this.#waysOut(place),
       branch: () => {
         const before = flags.knowledge;
@@ -378,10 +395,8 @@ class RegionEmitter {
     const emit = (): void =>
       f.scope(() => {
         semantic(new KnownSemantics(site, instruction));
-        // An interrupt that waited comes after the next instruction: the interpreter sees to that
-        if (mnemonic === 'STI') f.unlikely(waits, () => site.leave(i32(HandlerResult.ResyncNext)));
+        if (mnemonic === 'STI') this.#afterSti(site);
       });
-    const waits = this.#cpu.load32(Cpu.InterruptWindow);
     if (EndsEarly.has(decoded.row.group)) {
       flags.complete();
       f.block((label) => {
@@ -401,6 +416,13 @@ class RegionEmitter {
     flags.beginInstruction(decoded.operandSize);
     flags.complete();
     emit();
+  }
+
+  /** An interrupt that waited comes after the next instruction: the interpreter sees to that. None can come before that. */
+  #afterSti(site: RegionSite): void {
+    const f = this.#f;
+    f.unlikely(this.#cpu.load32(Cpu.InterruptWindow), () => site.leave(i32(HandlerResult.ResyncNext)));
+    f.store32(this.#cpu, Cpu.Shadow, 0);
   }
 
   #placed(instruction: RegionInstruction, count: number): PlacedInstruction {

@@ -41,6 +41,8 @@ export interface RegionModuleOptions extends Pick<CoreFunctions, 'rareIndex' | '
   readonly wasmPages: number;
   /** Ask for the optimizing tier at once. */
   readonly optimized: boolean;
+  /** {@link RegionEmission.stopsAnywhere} */
+  readonly stopsAnywhere: boolean;
   semantic(mnemonic: string): Semantic | undefined;
 }
 
@@ -72,11 +74,12 @@ export class RegionModuleMaker {
     this.#made = [];
     return this.#build(({ module, core }) => {
       if (this.#options.optimized) module.compileOptimized();
+      const { stopsAnywhere } = this.#options;
       const semantic = (mnemonic: string): Semantic => this.#options.semantic(mnemonic)!;
       const entries = regions.map(({ region, hostPage, noted }, i) => {
         const f = new FunctionBuilder(RegionParams, RegionResults);
         if (noted) f.notes = { names: new Map(), places: [] };
-        const made = emitRegion(f, region, core, semantic, hostPage, this.#templates);
+        const made = emitRegion(f, region, core, semantic, { hostPage, templates: this.#templates, stopsAnywhere });
         return { f, made, name: regionName(i) };
       });
       for (const { f, name } of entries) module.export(name, module.adopt(name, f));
