@@ -285,7 +285,9 @@ for (const mode of modes) {
       guest.code(At.Code, bits, (a) => {
         a.mov(eax, at(elsewhere)).mov(at(At.Results), eax);
         a.mov(eax, other | Number(All | P.Large)).mov(at(mode.middle), eax);
-        a.invlpg(at(Test)).mov(eax, at(elsewhere)).mov(at(At.Results + 8), eax);
+        a.invlpg(at(Test))
+          .mov(eax, at(elsewhere))
+          .mov(at(At.Results + 8), eax);
         finish(a);
       });
       expectDone(guest);
