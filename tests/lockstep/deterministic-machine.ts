@@ -8,7 +8,7 @@ import type { EndReason } from '@lodger/vmm/machine/end-reason.js';
 import { Machine } from '@lodger/vmm/machine/machine.js';
 import type { MachineBoot } from '@lodger/vmm/machine/machine.js';
 import { seededEntropy } from '@lodger/vmm/machine/seeded-entropy.js';
-import { encodeState } from '@lodger/vmm/snapshot/state-json.js';
+import { encodeState } from '@lodger/vmm/engine/state-json.js';
 import { parseCpuChoice } from '@lodger/vmm/x86/cpu-models.js';
 import { InstructionClock } from '@lodger/vmm/time/instruction-clock.js';
 

@@ -366,7 +366,7 @@ function emitInline(
   const { f, pc } = loop;
   const site = loopSite(loop, dispatch, leave, jump);
   f.scope(() => {
-    if (handler < FixedNames.length) emitFixed(loop, handler, site, dispatch, { leave, jump, regionType });
+    if (handler < FixedNames.length) emitFixed(loop, handler, site, dispatch, { leave, jump, regionType, dispatch });
     else {
       parts.inline[handler - FixedNames.length]!.emit(site, parts.core);
       f.set(pc, pc.add(32));
@@ -472,25 +472,52 @@ function emitFixed(loop: Loop, handler: number, site: HandlerSite, dispatch: Lab
 interface WaysOut {
   readonly leave: Label;
   readonly jump: Label;
+  readonly dispatch: Label;
   readonly regionType: number;
 }
 
-/** Calls the translated code that takes the block's place, and goes on where it was left. */
-function enterRegion(loop: Loop, { leave, jump, regionType }: WaysOut): void {
+/**
+ * Calls the translated code that takes the block's place, and goes on where it was left: most often in translated code
+ * again, which is called from here without a round through the loop.
+ */
+function enterRegion(loop: Loop, { leave, jump, regionType, dispatch }: WaysOut): void {
   const { f, cpu, pc, left, status, target } = loop;
-  const header = f.let(pc.sub(BlockHeaderSize));
-  const slot = header.load32(BlockHeader.RegionSlot);
-  fillFetchCache(f, cpu, f.let(cpu.load64(Cpu.RipPage)), header.load32(BlockHeader.Page));
-  f.store32(cpu, Cpu.InRegion, 1);
-  const before = f.let(left);
-  f.set(left, f.callIndirect(regionType, slot, cpu, left, header.load32(BlockHeader.RegionEntry)));
-  f.store32(cpu, Cpu.InRegion, 0);
-  f.store64(cpu, Cpu.RegionRetired, cpu.load64(Cpu.RegionRetired).add(before.sub(left).toI64s()));
-  f.store32(cpu, Cpu.RegionEntries, cpu.load32(Cpu.RegionEntries).add(1));
-  f.set(pc, cpu.add(Cpu.ExitRecord));
-  f.set(status, cpu.load32(Cpu.RegionStatus));
-  f.brIf(leave, status, false);
-  f.set(target, cpu.load64(Cpu.Rip));
+  const retired = f.let(cpu.load64(Cpu.RegionRetired).add(left.toI64s()));
+  const entries = f.let(cpu.load32(Cpu.RegionEntries));
+  const count = (): void => {
+    f.store64(cpu, Cpu.RegionRetired, retired.sub(left.toI64s()));
+    f.store32(cpu, Cpu.RegionEntries, entries);
+  };
+  f.loop((again) => {
+    const header = f.let(pc.sub(BlockHeaderSize));
+    const slot = header.load32(BlockHeader.RegionSlot);
+    fillFetchCache(f, cpu, f.let(cpu.load64(Cpu.RipPage)), header.load32(BlockHeader.Page));
+    f.store32(cpu, Cpu.InRegion, 1);
+    f.set(left, f.callIndirect(regionType, slot, cpu, left, header.load32(BlockHeader.RegionEntry)));
+    f.store32(cpu, Cpu.InRegion, 0);
+    f.set(entries, entries.add(1));
+    f.set(pc, cpu.add(Cpu.ExitRecord));
+    f.set(status, cpu.load32(Cpu.RegionStatus));
+    f.if(status, () => {
+      count();
+      f.br(leave);
+    });
+    f.set(target, cpu.load64(Cpu.Rip));
+    f.if(left.geS(0), () => {
+      const entry = f.let(jumpEntry(cpu, target));
+      const stamp = jumpStamp(jumpGeneration(cpu, target), cpu.load32(Cpu.ModeKey));
+      const hit = entry.load64(JumpCacheEntry.Tag).eq(target).and(entry.load32(JumpCacheEntry.Stamp).eq(stamp));
+      f.if(hit, () => {
+        f.store64(cpu, Cpu.RipPage, target.and(-4096n));
+        f.set(pc, entry.load32(JumpCacheEntry.Block));
+        f.set(loop.current, pc);
+        f.brIf(again, pc.load16u(Record.Handler).eq(FixedHandler.Translated));
+        count();
+        f.br(dispatch);
+      });
+    });
+  });
+  count();
   f.br(jump);
 }
 
