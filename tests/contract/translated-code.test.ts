@@ -201,6 +201,33 @@ describe('code that is written while it is hot', () => {
     assert.equal(guest.vm.statistics().translator!.dropped, before);
   });
 
+  test('other code on its page is written: it stays', () => {
+    guest.code(At.Code, 64, (a) => {
+      // Called through a register, the other code is no part of the loop's region
+      const other = (): Assembler => a.mov(rbx, At.Code + 0x400).db(0xff, 0xd3);
+      a.mov(eax, 0);
+      other();
+      times(a, 'loop', (b) => {
+        b.inc(rax)
+          .cmp(ecx, Rounds / 4)
+          .jcc('nz', 'unchanged')
+          .inc(mem({ displacement: At.Code + 0x402, size: 32 }))
+          .label('unchanged');
+      });
+      other();
+      store(a);
+      // ADD rax, imm32
+      a.org(At.Code + 0x400)
+
+        .db(0x48, 0x05)
+        .dd(100)
+        .ret();
+    });
+    const before = guest.vm.statistics().translator!.dropped;
+    assert.equal(translated(result), 100 + Rounds + 101);
+    assert.equal(guest.vm.statistics().translator!.dropped, before);
+  });
+
   test('by the host, between two runs', () => {
     const build = (amount: number) => (a: Assembler) => {
       a.mov(eax, 0);

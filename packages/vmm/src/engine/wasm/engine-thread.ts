@@ -233,7 +233,7 @@ export class EngineThread {
       watch,
       vcpus,
     });
-    caches.onDrop = (page) => translator.dropPage(page);
+    caches.onDrop = (page, start, end) => translator.dropPage(page, start, end);
     return translator;
   }
 
@@ -401,7 +401,11 @@ export class EngineThread {
     const first = this.#ramPage(host);
     const last = this.#ramPage(host + size - 1);
     let dropped = 0;
-    for (let page = first; page <= last; page++) if (this.#config.caches.dropCode(page)) dropped = 1;
+    for (let page = first; page <= last; page++) {
+      const start = page === first ? host % PageSize : 0;
+      const end = page === last ? ((host + size - 1) % PageSize) + 1 : PageSize;
+      if (this.#config.caches.dropCode(page, start, end)) dropped = 1;
+    }
     return dropped;
   }
 

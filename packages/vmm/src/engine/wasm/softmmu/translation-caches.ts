@@ -285,8 +285,8 @@ export class TranslationCaches {
     this.confirmCode();
   }
 
-  /** Told of pages whose code is dropped; answers whether translated code was. */
-  onDrop: (page: number) => boolean = () => false;
+  /** Told of pages whose code is dropped, and what was written; answers whether translated code was. */
+  onDrop: (page: number, start?: number, end?: number) => boolean = () => false;
 
   /** First record of the vCPU's block of a physical address and mode key, or 0. */
   findBlock(vcpu: number, physical: number, key: number): number {
@@ -304,8 +304,11 @@ export class TranslationCaches {
     return 0;
   }
 
-  /** Drops every block with code on a RAM page, of all vCPUs of this thread. Blocks that run are left at their next instruction. */
-  dropCode(page: number): boolean {
+  /**
+   * Drops every block with code on a RAM page, of all vCPUs of this thread, and translated code on the lines between two
+   * offsets in it. Blocks that run are left at their next instruction.
+   */
+  dropCode(page: number, start?: number, end?: number): boolean {
     const view = this.#view;
     const lines = this.#layout.codeLines[this.#thread]! + page * 8;
     view.setUint32(lines, 0, true);
@@ -322,7 +325,7 @@ export class TranslationCaches {
         block = next;
       }
     }
-    return this.onDrop(page);
+    return this.onDrop(page, start, end);
   }
 
   #dropBlock(vcpu: number, block: number, header: number): void {

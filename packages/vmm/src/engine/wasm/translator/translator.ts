@@ -63,6 +63,8 @@ const MaxSampled = 20_000;
 /** How many pages around its entry a region may use. */
 const MaxDistance = 16_000;
 const PageSize = 4096;
+/** Writes to code are noticed by lines of so many bytes. */
+const LineSize = 64;
 
 /** A place in guest-physical memory at which code of one mode starts, as a number. */
 const placeOf = (physical: number, key: number): number => physical * 2 + (key & ModeKey.User ? 1 : 0);
@@ -181,17 +183,36 @@ export class Translator {
     for (let result = this.#parts.compiler.poll(); result; result = this.#parts.compiler.poll()) this.#install(result);
   }
 
-  /** Code on a RAM page was written. Answers whether translated code was dropped. */
-  dropPage(page: number): boolean {
-    const regions = this.#byPage.get(page);
-    if (!regions || regions.size === 0) return false;
+  /**
+   * Code on a RAM page was written, between two offsets in it, and nothing on the page is marked as code any more. Answers
+   * whether translated code was dropped: regions without code on the written lines stay.
+   */
+  dropPage(page: number, start = 0, end = PageSize): boolean {
+    const ofPage = this.#byPage.get(page);
+    if (!ofPage || ofPage.size === 0) return false;
+    const regions = [...ofPage].filter((region) => this.#isOnLines(region, page, start, end));
+    // Another thread could write to what is not marked for a moment: see dropCode
+    if (this.#parts.layout.threads.length > 1) regions.splice(0, regions.length, ...ofPage);
+    for (const region of ofPage) if (!regions.includes(region)) this.#mark(region.pieces);
+    if (regions.length === 0) return false;
     this.#lastDrop = page;
-    const born = Math.max(...[...regions].map((region) => region.born));
+    const born = Math.max(...regions.map((region) => region.born));
     const count = this.#slices - born > LongLife ? 1 : Math.min(this.#dropsOf(page), MaxDrops) + 1;
     this.#drops.set(page, { count, at: this.#slices });
-    this.#statistics.dropped += regions.size;
+    this.#statistics.dropped += regions.length;
     for (const region of regions) this.#forget(region);
     return true;
+  }
+
+  /** Whether a region has code on the 64-byte lines of a page that these offsets are in. */
+  #isOnLines({ pieces }: InstalledRegion, page: number, start: number, end: number): boolean {
+    const [first, last] = [Math.floor(start / LineSize), Math.floor((end - 1) / LineSize)];
+    return pieces.some(({ host, bytes }) => {
+      if (this.#pageOfHost(host) !== page) return false;
+      const offset = (host - this.#parts.layout.ram) % PageSize;
+      const lastByte = offset + bytes.length - 1;
+      return Math.floor(offset / LineSize) <= last && Math.floor(lastByte / LineSize) >= first;
+    });
   }
 
   /** The interpreter dropped all of its blocks, and the marks of what is code with them. */
