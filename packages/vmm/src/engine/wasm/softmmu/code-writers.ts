@@ -12,9 +12,9 @@ import { StaleRequest, ThreadField, type VmLayout } from './vm-layout.ts';
 const StaleWait = 10;
 const StaleTries = 100;
 /** How often writes of one time slice may wait: a guest must not keep a thread by what it writes. */
-const SlicePatience = 100;
+const SlicePatience = 1000;
 /** What one counts as that was not answered. */
-const TimeoutCost = 10;
+const TimeoutCost = 100;
 
 /** A thread's own code. */
 export interface OwnCode {
