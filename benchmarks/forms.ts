@@ -1,10 +1,9 @@
 /**
  * Which instruction forms a guest executes most, and whether the interpreter's loop has them inline.
  *
- *     node benchmarks/dist/forms.js [boot|PROGRAM…] [--top N] [--translate]
+ *     node benchmarks/dist/forms.js [boot|PROGRAM…] [--top N]
  *
- * `boot` (the default) is everything up to the first line of /init; PROGRAM is one of guest/*.c. With `--translate` hot code
- * is translated, and what is counted is what remains for the interpreter.
+ * `boot` (the default) is everything up to the first line of /init; PROGRAM is one of guest/*.c.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -24,10 +23,7 @@ interface FormCount {
   readonly count: number;
 }
 
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
-  options: { top: { type: 'string' }, translate: { type: 'boolean', default: false } },
-});
+const { values, positionals } = parseArgs({ allowPositionals: true, options: { top: { type: 'string' } } });
 const wanted = positionals.length > 0 ? positionals : ['boot'];
 const top = Number(values.top ?? 40);
 
@@ -77,7 +73,7 @@ function print(what: string, counts: readonly FormCount[]): void {
 const image = await ensureGuestImage({ onProgress: (text) => console.error(text) });
 const { kernel, kernelName, setup } = await loadKernelFile(image.vmlinux);
 const commandLine = linuxCommandLine({ filter: true, append: 'lodger.bench=1' });
-const vm = createBareVm(Guests.plain.mebibytes * 2 ** 20, true, values.translate);
+const vm = createBareVm(Guests.plain.mebibytes * 2 ** 20, true);
 let before: FormCount[] = [];
 const boot = {
   kernel,

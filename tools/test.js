@@ -27,10 +27,7 @@ const HostPackages = {
 
 /** Whole guests come last: what is wrong with a part shows in the part's own tests first. */
 const Phases = [
-  {
-    name: 'unit and contract tests',
-    folders: ['packages', 'tests/contract', 'tests/golden', 'tests/guest', 'tests/differential'],
-  },
+  { name: 'unit and contract tests', folders: ['packages', 'tests/contract', 'tests/guest', 'tests/differential'] },
   {
     name: 'translated code',
     folders: ['tests/contract', 'tests/differential'],
@@ -38,7 +35,7 @@ const Phases = [
     // Every block is translated before it is first executed
     environment: { LODGER_TEST_MODE: 'translator' },
   },
-  { name: 'boots', folders: ['tests/lockstep', 'tests/boot'] },
+  { name: 'boots', folders: ['tests/boot'] },
 ];
 /**
  * What nested hosts run: tests of the kvm engine where its /dev/kvm is as on real hardware. A nested host has one processor;

@@ -84,10 +84,8 @@ const deaths: readonly (readonly [TestedEngine, thread: string, how: string, cal
   [kvm, 'vcpu1', 'exit', 1, /ended by itself.*9/],
   [kvm, 'io-virtio', 'throw', 1, /sabotage/],
   [kvm, 'io-virtio', 'exit', 1, /ended by itself.*9/],
-  [wasm, 'vcpu0', 'throw', 500, /sabotage/],
-  [wasm, 'vcpu0', 'exit', 500, /ended by itself.*9/],
-  [wasm, 'vcpu1', 'throw', 500, /sabotage/],
-  [wasm, 'vcpu1', 'exit', 500, /ended by itself.*9/],
+  [wasm, 'vcpu0-1', 'throw', 500, /sabotage/],
+  [wasm, 'vcpu0-1', 'exit', 500, /ended by itself.*9/],
 ];
 
 for (const [{ name: engine, skip }, thread, how, calls, message] of deaths) {

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import type { VcpuState, VmState } from '@lodger/vmm/engine/state.js';
 import type { InterruptLine } from '@lodger/vmm/interrupts/interrupt-line.js';
-import { decodeState, encodeState } from '@lodger/vmm/engine/state-json.js';
+import { decodeState, encodeState } from '@lodger/vmm/snapshot/state-json.js';
 import { EngineGuest, MemorySize } from './engine-guest.ts';
 import type { EngineUnderTest } from './engine-guest.ts';
 

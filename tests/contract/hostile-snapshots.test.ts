@@ -6,7 +6,7 @@ import { WasmEngine } from '@lodger/vmm/engine/wasm/engine.js';
 import { HostError } from '@lodger/vmm/errors/host-error.js';
 import { Machine } from '@lodger/vmm/machine/machine.js';
 import type { MachineState } from '@lodger/vmm/machine/machine.js';
-import { decodeState, encodeState } from '@lodger/vmm/engine/state-json.js';
+import { decodeState, encodeState } from '@lodger/vmm/snapshot/state-json.js';
 import { ManualClock } from '@lodger/vmm/time/manual-clock.js';
 import { LocalQueueRunner } from '@lodger/vmm/devices/virtio/local-queue-runner.js';
 import { BlockRequests } from '@lodger/vmm/devices/virtio/block/block-requests.js';

@@ -275,25 +275,6 @@ for (const mode of modes) {
       assert.equal(results(true, togglePge), 0x2222);
     });
 
-    test('INVLPG drops all of a large page', () => {
-      mode.start(0);
-      const [old, other] = [Test - (Test % mode.large), 0xc0_0000];
-      const elsewhere = Test + 0x5000;
-      set(mode.middle, BigInt(old) | All | P.Large);
-      guest.write32(elsewhere, 0x1111);
-      guest.write32(elsewhere - old + other, 0x2222);
-      guest.code(At.Code, bits, (a) => {
-        a.mov(eax, at(elsewhere)).mov(at(At.Results), eax);
-        a.mov(eax, other | Number(All | P.Large)).mov(at(mode.middle), eax);
-        a.invlpg(at(Test))
-          .mov(eax, at(elsewhere))
-          .mov(at(At.Results + 8), eax);
-        finish(a);
-      });
-      expectDone(guest);
-      assert.deepEqual([guest.result(0), guest.result(1)], [0x1111, 0x2222]);
-    });
-
     test('an access across two pages checks both before it writes', () => {
       mode.start(0);
       const second = mode.entry + mode.entryBytes;

@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { beforeEach, describe, test } from 'node:test';
 import {
-  type Assembler, al, eax, ebx, ecx, edx, mem, rax, rbx, rdi, rdx, rsi, rsp,
+  type Assembler, al, eax, ebx, ecx, edx, mem, rax, rbx, rdi, rdx, rsi,
 } from '../guest/assembler.ts'; // prettier-ignore
 import { Flag, SystemGuest, finish } from './system-guest.ts';
 import { expectEvent } from './system-expect.ts';
@@ -201,33 +201,6 @@ describe('code that is written while it is hot', () => {
     assert.equal(guest.vm.statistics().translator!.dropped, before);
   });
 
-  test('other code on its page is written: it stays', () => {
-    guest.code(At.Code, 64, (a) => {
-      // Called through a register, the other code is no part of the loop's region
-      const other = (): Assembler => a.mov(rbx, At.Code + 0x400).db(0xff, 0xd3);
-      a.mov(eax, 0);
-      other();
-      times(a, 'loop', (b) => {
-        b.inc(rax)
-          .cmp(ecx, Rounds / 4)
-          .jcc('nz', 'unchanged')
-          .inc(mem({ displacement: At.Code + 0x402, size: 32 }))
-          .label('unchanged');
-      });
-      other();
-      store(a);
-      // ADD rax, imm32
-      a.org(At.Code + 0x400)
-
-        .db(0x48, 0x05)
-        .dd(100)
-        .ret();
-    });
-    const before = guest.vm.statistics().translator!.dropped;
-    assert.equal(translated(result), 100 + Rounds + 101);
-    assert.equal(guest.vm.statistics().translator!.dropped, before);
-  });
-
   test('by the host, between two runs', () => {
     const build = (amount: number) => (a: Assembler) => {
       a.mov(eax, 0);
@@ -320,69 +293,5 @@ describe('where translated code is left', () => {
     };
     const expected = 2 + Rounds * 5 + 1 + 2;
     assert.deepEqual([count(At.Code), count(At.Code2)], [expected, expected]);
-  });
-});
-
-describe('runs of PUSH and POP', () => {
-  /** Pushes three and pops them again, in another order, so often that it is hot; goes on at `last` with ECX = 1 once. */
-  function exchange(a: Assembler, last: (a: Assembler) => void): void {
-    a.mov(rsi, 0x11)
-      .mov(rdi, 0x22)
-      .mov(rbx, 0x33)
-      .mov(rsp, page(1) + 0x800);
-    times(a, 'loop', (b) => void b.push(rsi).push(rdi).push(rbx).pop(rsi).pop(rdi).pop(rbx));
-    last(a);
-  }
-
-  test('over the border of two pages that are apart', () => {
-    map(0, frame(5));
-    map(1, frame(2));
-    guest.code(At.Code, 64, (a) => {
-      a.mov(edx, 2);
-      exchange(a, (b) =>
-        b
-          .mov(rsp, page(1) + 16)
-          .mov(ecx, 3)
-          .dec(edx)
-          .jcc('nz', 'loop'),
-      );
-      a.mov(rax, rbx).shift('shl', rax, 16).add(rax, rdi).shift('shl', rax, 16).add(rax, rsi);
-      a.mov(rsp, At.Stack0);
-      store(a);
-    });
-    // An odd number of exchanges in the end: 60,000 and 3
-    assert.equal(translated(result), 0x11_0022_0033);
-    // What the last round pushed: the first two on the upper page, the third on the lower one
-    assert.deepEqual(
-      [frame(2) + 8, frame(2), frame(5) + 0xff8].map((at) => Number(guest.read64(at))),
-      [0x11, 0x22, 0x33],
-    );
-  });
-
-  test('a POP of them faults: those before it are done, it is not', () => {
-    map(1, frame(2));
-    guest.code(At.Code, 64, (a) => {
-      exchange(a, (b) => {
-        b.mov(rsp, page(2) - 16)
-          .mov(rax, 0x44)
-          .mov(mem({ base: rsp, size: 64 }), rax)
-          .mov(rax, 0x55);
-        b.mov(mem({ base: rsp, displacement: 8, size: 64 }), rax)
-          .mov(ecx, 1)
-          .jmp('pops');
-      });
-      a.mov(ecx, Rounds)
-        .mov(rsp, page(1) + 0x800)
-        .label('pops')
-        .pop(rsi)
-        .pop(rdi)
-        .label('third')
-        .pop(rbx);
-    });
-    translated(() => expectEvent(guest, { vector: 14 }));
-    const { regs } = guest.state;
-    assert.deepEqual([regs.rsi, regs.rdi, regs.rbx].map(Number), [0x44, 0x55, 0x33]);
-    // The frame is on the same stack: SS, then RSP
-    assert.equal(Number(guest.read64(frame(2) + 0xff0)), page(2));
   });
 });

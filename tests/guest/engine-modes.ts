@@ -9,9 +9,6 @@ export const EngineModes = {
   translator: { translator: { createCompiler: compileHere, threshold: 0, optimized: false } },
   /** Blocks are translated after they were met by two slices, with the optimizing tier. */
   'hot code': { translator: { createCompiler: compileHere, threshold: 2, optimized: true } },
-  /** As where vCPUs run at the same time: LOCK and page-table bits are atomic. */
-  atomics: { atomics: true },
-  'translated atomics': { atomics: true, translator: { createCompiler: compileHere, threshold: 0, optimized: false } },
 } satisfies Record<string, WasmEngineOptions>;
 export type EngineMode = keyof typeof EngineModes;
 

@@ -2,9 +2,7 @@
 export { VirtualMachine } from './vm/virtual-machine.ts';
 export type { MachineEnd } from './vm/virtual-machine.ts';
 export type { EngineStatistics, ExitCounts } from './threads/engine-choice.ts';
-export type { DiskOptions, EngineChoice, RestoreOptions, SymbolFile, VirtualMachineOptions } from './vm/options.ts';
+export type { DiskOptions, EngineChoice, RestoreOptions, VirtualMachineOptions } from './vm/options.ts';
 export type { GuestConsole, WaitForOptions } from './vm/guest-console.ts';
-export type { GuestProfile, ProfileShare } from '@lodger/vmm/profile/guest-profile.js';
-export { cpuProfile, speedscopeProfile } from '@lodger/vmm/profile/formats.js';
 export { HostError, HostErrorCode } from '@lodger/vmm/errors/host-error.js';
 export type { EndReason } from '@lodger/vmm/machine/end-reason.js';

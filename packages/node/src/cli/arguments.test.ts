@@ -6,9 +6,7 @@ test('every option of lodger run', () => {
   const args = ['run', '--kernel', 'k', '--initrd=i', '--append', 'quiet a=b', '--memory', '1G', '--cpus', '2'];
   args.push('--disk', 'a.img', '--disk', 'b,c.img,readonly', '--engine', 'wasm', '--timeout', '1.5');
   args.push('--cpu', 'host,-aes', '--halt-polling', '0', '--disable-exits', 'hlt,pause');
-  args.push('--prefault', '--huge-pages', 'hugetlb', '--irqchip', 'split', '--translator', 'off', '--statistics');
-  args.push('--profile', 'p.json', '--symbols', 'a', '--symbols', 'b@c@0x7F00');
-  args.push('--deterministic', '7');
+  args.push('--prefault', '--huge-pages', 'hugetlb', '--irqchip', 'split');
   assert.deepEqual(parseCommandLine(args), {
     kind: 'run',
     options: {
@@ -29,17 +27,12 @@ test('every option of lodger run', () => {
       prefault: true,
       hugePages: 'hugetlb',
       irqchip: 'split',
-      translator: false,
-      profile: true,
-      symbols: [{ path: 'a' }, { path: 'b@c', address: 0x7f00n }],
-      deterministic: { seed: 7 },
     },
-    reports: { statistics: true, profile: 'p.json' },
   });
 });
 
 test('defaults are left to the library', () => {
-  assert.deepEqual(parseCommandLine(['run']), { kind: 'run', options: { disks: [] }, reports: { statistics: false } });
+  assert.deepEqual(parseCommandLine(['run']), { kind: 'run', options: { disks: [] } });
 });
 
 test('help and version win over the rest', () => {
@@ -49,21 +42,6 @@ test('help and version win over the rest', () => {
   assert.deepEqual(parseCommandLine(['help', 'run']), { kind: 'help', topic: 'run' });
   assert.deepEqual(parseCommandLine(['help']), { kind: 'help', topic: 'lodger' });
   assert.equal(parseCommandLine(['--version']).kind, 'version');
-});
-
-test('lodger jit dump', () => {
-  const jit = (...args: string[]) => parseCommandLine(['jit', ...args]);
-  assert.deepEqual(jit('dump', '0xFFFFFFFF81000000', '--timeout', '5'), {
-    kind: 'jit',
-    target: '0xffffffff81000000',
-    options: { timeout: 5, disks: [] },
-  });
-  assert.deepEqual(jit('--symbols', 'prog', 'dump', 'main+0x10'), {
-    kind: 'jit',
-    target: 'main+0x10',
-    options: { symbols: [{ path: 'prog' }], disks: [] },
-  });
-  assert.deepEqual(parseCommandLine(['help', 'jit']), { kind: 'help', topic: 'jit' });
 });
 
 test('lodger doctor', () => {
@@ -80,22 +58,10 @@ for (const args of [
   ['run', '--cpus', '0'],
   ['run', '--cpus', 'two'],
   ['run', '--engine', 'qemu'],
-  ['run', '--deterministic', '-1'],
-  ['run', '--deterministic', '4294967296'],
   ['run', '--huge-pages', 'large'],
   ['run', '--irqchip', 'off'],
   ['run', '--halt-polling', '1ms'],
   ['run', '--disable-exits', 'io'],
-  ['run', '--translator', 'maybe'],
-  ['run', '--symbols', 'f'],
-  ['run', '--profile', 'p', '--symbols', '@0x1000'],
-  ['jit'],
-  ['jit', 'load'],
-  ['jit', 'dump'],
-  ['jit', 'dump', '81000000'],
-  ['jit', 'dump', '0x12345678123456789'],
-  ['jit', 'dump', 'memset', 'memcpy'],
-  ['jit', 'dump', 'memset', '--statistics'],
   ['run', '--prefault=yes'],
   ['run', '--timeout', '-1'],
   ['run', '--timeout', '0'],
@@ -110,7 +76,7 @@ for (const args of [
     assert.throws(() => parseCommandLine(args), {
       code: 'InvalidArgument',
       exitCode: 2,
-      message: /see lodger( run| jit| doctor)? --help$/,
+      message: /see lodger( run| doctor)? --help$/,
     });
   });
 }

@@ -2,51 +2,32 @@
 import { parseArgs } from 'node:util';
 import { HostError } from '@lodger/vmm/errors/host-error.js';
 import type { HelpTopic } from './help.ts';
-import type { DiskOptions, SymbolFile, VirtualMachineOptions } from '../vm/options.ts';
+import type { DiskOptions, VirtualMachineOptions } from '../vm/options.ts';
 
 export type Command =
-  | { readonly kind: 'run'; readonly options: VirtualMachineOptions; readonly reports: RunReports }
-  /** `lodger jit dump`: of an address, 0x…, or a symbol. */
-  | { readonly kind: 'jit'; readonly target: string; readonly options: VirtualMachineOptions }
+  | { readonly kind: 'run'; readonly options: VirtualMachineOptions }
   | { readonly kind: 'doctor'; readonly json: boolean }
   | { readonly kind: 'help'; readonly topic: HelpTopic }
   | { readonly kind: 'version' };
 
-/** What `lodger run` says of the machine at its end. */
-export interface RunReports {
-  /** On standard error. */
-  readonly statistics: boolean;
-  /** The file of a profile. */
-  readonly profile?: string;
-}
-
 /** Options of each command; `help` and `version` belong to all of them. */
-const MachineOptions = {
-  kernel: { type: 'string' },
-  initrd: { type: 'string' },
-  append: { type: 'string' },
-  memory: { type: 'string' },
-  cpus: { type: 'string' },
-  cpu: { type: 'string' },
-  disk: { type: 'string', multiple: true },
-  engine: { type: 'string' },
-  timeout: { type: 'string' },
-  symbols: { type: 'string', multiple: true },
-} as const;
 const CommandOptions = {
   run: {
-    ...MachineOptions,
+    kernel: { type: 'string' },
+    initrd: { type: 'string' },
+    append: { type: 'string' },
+    memory: { type: 'string' },
     prefault: { type: 'boolean' },
     'huge-pages': { type: 'string' },
     irqchip: { type: 'string' },
+    cpus: { type: 'string' },
+    cpu: { type: 'string' },
     'halt-polling': { type: 'string' },
     'disable-exits': { type: 'string' },
-    translator: { type: 'string' },
-    statistics: { type: 'boolean' },
-    profile: { type: 'string' },
-    deterministic: { type: 'string' },
+    disk: { type: 'string', multiple: true },
+    engine: { type: 'string' },
+    timeout: { type: 'string' },
   },
-  jit: MachineOptions,
   doctor: { json: { type: 'boolean' } },
 } as const;
 type CommandName = keyof typeof CommandOptions;
@@ -64,14 +45,12 @@ export function parseCommandLine(args: readonly string[]): Command {
   if (command === 'help') return { kind: 'help', topic: helpTopic(rest) };
   if (command === undefined) throw usage('a command is missing');
   if (!isCommand(command)) throw usage(`there is no command "${command}"`);
-  if (rest.length > 0 && command !== 'jit') throw usage(`"${rest[0]}" is no option of lodger ${command}`, command);
+  if (rest.length > 0) throw usage(`"${rest[0]}" is no option of lodger ${command}`, command);
   const foreign = Object.keys(values).find((name) => !(name in CommandOptions[command]));
   if (foreign !== undefined) throw usage(`--${foreign} is no option of lodger ${command}`, command);
   switch (command) {
     case 'run':
-      return { kind: 'run', options: runOptions(values), reports: runReports(values) };
-    case 'jit':
-      return { kind: 'jit', target: dumpTarget(rest), options: runOptions(values) };
+      return { kind: 'run', options: runOptions(values) };
     case 'doctor':
       return { kind: 'doctor', json: values.json ?? false };
     default:
@@ -89,24 +68,7 @@ function helpTopic([name, ...rest]: readonly string[]): HelpTopic {
   return name;
 }
 
-/** What is to be dumped: the rest of `lodger jit dump …`. */
-function dumpTarget([action, target, ...rest]: readonly string[]): string {
-  if (action !== 'dump') throw usage(action === undefined ? '"dump" is missing' : `there is no "jit ${action}"`, 'jit');
-  if (target === undefined) throw usage('an address (0x…) or a symbol is missing', 'jit');
-  if (rest.length > 0) throw usage(`"${rest[0]}" is too much: one address or symbol at a time`, 'jit');
-  const isAddress = /^0x[0-9a-f]{1,16}$/i.test(target);
-  if (!isAddress && !/^[a-z_.$@][^\s]*$/i.test(target)) {
-    throw usage(`jit dump takes an address, 0x and up to 16 hexadecimal digits, or a symbol, not "${target}"`, 'jit');
-  }
-  return isAddress ? target.toLowerCase() : target;
-}
-
 type Values = ReturnType<typeof parse>['values'];
-
-function runReports({ statistics = false, profile, symbols }: Values): RunReports {
-  if (symbols && profile === undefined) throw usage('--symbols names code of a profile: pass --profile F too', 'run');
-  return { statistics, ...(profile !== undefined && { profile }) };
-}
 
 function runOptions(values: Values): VirtualMachineOptions {
   return {
@@ -127,14 +89,8 @@ function runOptions(values: Values): VirtualMachineOptions {
         .split(',')
         .map((exit) => oneOf(exit, '--disable-exits', ['hlt', 'mwait', 'pause', 'cstate'])),
     }),
-    ...(values.deterministic !== undefined && { deterministic: { seed: seed(values.deterministic) } }),
     ...(values.engine !== undefined && { engine: oneOf(values.engine, '--engine', ['auto', 'wasm', 'kvm']) }),
     ...(values.timeout !== undefined && { timeout: seconds(values.timeout) }),
-    ...(values.translator !== undefined && {
-      translator: oneOf(values.translator, '--translator', ['on', 'off']) === 'on',
-    }),
-    ...(values.profile !== undefined && { profile: true }),
-    ...(values.symbols !== undefined && { symbols: values.symbols.map(symbolFile) }),
     disks: (values.disk ?? []).map(diskOptions),
   };
 }
@@ -166,11 +122,6 @@ function wholeNumber(text: string, option: string): number {
   return Number(text);
 }
 
-function seed(text: string): number {
-  if (/^\d{1,10}$/.test(text) && Number(text) < 2 ** 32) return Number(text);
-  throw usage(`--deterministic takes a seed from 0 to ${2 ** 32 - 1}, not "${text}"`, 'run');
-}
-
 function nanoseconds(text: string): number {
   if (!/^\d{1,10}$/.test(text)) throw usage(`--halt-polling takes whole nanoseconds, not "${text}"`, 'run');
   return Number(text);
@@ -187,13 +138,6 @@ function oneOf<const T extends string>(text: string, option: string, choices: re
   if (found !== undefined) return found;
   const list = `${choices.slice(0, -1).join(', ')} or ${choices.at(-1)}`;
   throw usage(`${option} takes ${list}, not "${text}"`, 'run');
-}
-
-/** `F[@ADDRESS]`. */
-function symbolFile(text: string): SymbolFile {
-  const [, path, address] = /^(.*?)(?:@(0x[0-9a-f]{1,16}))?$/i.exec(text)!;
-  if (path === '') throw usage(`--symbols takes a file, not "${text}"`, 'run');
-  return { path: path!, ...(address !== undefined && { address: BigInt(address) }) };
 }
 
 /** `F[,readonly]`; a comma elsewhere in the path is part of it. */

@@ -1,6 +1,6 @@
 /** What `--help` prints: one text for the command as a whole and one for each of its commands. */
 
-export type HelpTopic = 'lodger' | 'run' | 'jit' | 'doctor';
+export type HelpTopic = 'lodger' | 'run' | 'doctor';
 
 const General = `usage: lodger COMMAND [options]
 
@@ -8,7 +8,6 @@ Virtual machines as ordinary Linux processes.
 
 commands:
   run                    boots a kernel in a virtual machine on this terminal
-  jit dump               shows what hot code of a guest is translated to (engine wasm)
   doctor                 says what this host offers for virtual machines, and what to do
   help [COMMAND]         what "lodger COMMAND --help" prints
 
@@ -39,21 +38,10 @@ options:
                          (with AVX2), the same everywhere; on kvm also host (default); -aes takes
                          aes away
   --disk F[,readonly]    raw disk image, as a virtio disk; may be repeated
-  --deterministic SEED   the same run for the same seed: time and interrupts follow the number of
-                         instructions (wasm, one processor, no disks)
   --engine E             wasm, kvm, or auto: kvm where it is usable and fast, else wasm
                          (default: auto, or what LODGER_ENGINE says)
   --timeout S            end the machine after S seconds
-  --statistics           say at the end, on standard error, what the engine did: instructions by
-                         tier, compilation, TLB misses, exits
   --help, --version
-
-options for --engine wasm:
-  --translator T         on: hot code becomes WebAssembly (default); off: all of it is interpreted
-  --profile F            write where the guest spent its time, by symbol and tier: for speedscope,
-                         or for Chrome's developer tools when F ends with .cpuprofile
-  --symbols F[@ADDRESS]  name code of the profile by an ELF file, of a program for example, whose
-                         first page the guest has at ADDRESS; may be repeated
 
 options for --engine kvm:
   --prefault             take all guest memory from the host at once
@@ -69,27 +57,8 @@ When standard input or output is not a terminal, lodger works as a filter:
 
 exit code: 0 power-off or Ctrl-]; 2 wrong usage; 64 kernel or initrd; 65 memory size;
   66 disk; 67 fetching; 68 engine; 70 internal error; 71 the engine gave up on the guest;
-  72 guest panic; 73 profile cannot be written; 74 triple fault; 124 time-out; 128+n signal n;
+  72 guest panic; 74 triple fault; 124 time-out; 128+n signal n;
   debug-exit port: (value * 2 + 1) mod 256
-`;
-
-const Jit = `usage: lodger jit dump [options] ADDRESS|SYMBOL
-
-Boots a machine on the wasm engine until the region of code with the instruction at ADDRESS (0x…)
-or at SYMBOL (or SYMBOL+0x…) of its guest has been translated. Then prints the region, guest
-assembly beside WebAssembly text, and ends the machine. The guest's console is on standard input and
-standard error meanwhile: what it is told there can lead it to the code.
-
-options:
-  --symbols F[@ADDRESS]  an ELF file with symbols beside those of the kernel, whose first page the
-                         guest has at ADDRESS (default: where it was linked for); may be repeated
-  --timeout S            give up after S seconds (default: 60)
-  --kernel, --initrd, --append, --memory, --cpus, --cpu, --disk, --engine
-                         as of "lodger run"
-  --help, --version
-
-exit code: 0 printed, or Ctrl-]; 2 wrong usage, or no such symbol; 69 the code was not translated;
-  the others are those of lodger run
 `;
 
 const Doctor = `usage: lodger doctor [--json]
@@ -104,7 +73,4 @@ options:
 exit code: 0 this host can run virtual machines; 2 wrong usage; 68 it cannot
 `;
 
-export const HelpText = { lodger: General, run: Run, jit: Jit, doctor: Doctor } as const satisfies Record<
-  HelpTopic,
-  string
->;
+export const HelpText = { lodger: General, run: Run, doctor: Doctor } as const satisfies Record<HelpTopic, string>;

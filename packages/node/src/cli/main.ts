@@ -5,7 +5,6 @@ import { lodgerVersion } from '../version.ts';
 import { parseCommandLine } from './arguments.ts';
 import { doctorCommand } from './doctor.ts';
 import { HelpText } from './help.ts';
-import { jitDumpCommand } from './jit.ts';
 import { runCommand } from './run.ts';
 
 /** Runs one command line and returns its exit code. Never throws. */
@@ -22,9 +21,7 @@ export async function main(args: readonly string[]): Promise<number> {
         process.stdout.write(`lodger ${lodgerVersion()}\n`);
         return 0;
       case 'run':
-        return await runCommand(command.options, command.reports);
-      case 'jit':
-        return await jitDumpCommand(command.target, command.options);
+        return await runCommand(command.options);
       case 'doctor':
         return await doctorCommand(command);
       default:

@@ -1,24 +1,28 @@
 /** `lodger run`: one virtual machine on this terminal, from its options to an exit code. */
 import { describeEnd } from '@lodger/vmm/machine/end-reason.js';
-import type { RunReports } from './arguments.ts';
-import { statisticsText } from './statistics-text.ts';
 import type { VirtualMachineOptions } from '../vm/options.ts';
 import { VirtualMachine } from '../vm/virtual-machine.ts';
-import { type Ending, watchForEnd } from './ending.ts';
-import { exitCodeOfSignal } from './exit-codes.ts';
-import { ProfileFile, profileText } from './profile-file.ts';
+import { EndingSignals, exitCodeOfSignal } from './exit-codes.ts';
 import { Progress } from './progress.ts';
 import { attachTerminal, windowOf } from './terminal.ts';
+
+/** What ends the command, whichever comes first. */
+interface Ending {
+  readonly signal: AbortSignal;
+  /** The exit code if something other than the machine ended the command. */
+  readonly exitCode: number | undefined;
+  end(exitCode: number): void;
+  dispose(): void;
+}
 
 /**
  * Runs a machine and returns the exit code.
  *
  * @throws HostError when the machine cannot be created
  */
-export async function runCommand(options: VirtualMachineOptions, reports: RunReports): Promise<number> {
+export async function runCommand(options: VirtualMachineOptions): Promise<number> {
   const terminal = { stdin: process.stdin, stdout: process.stdout };
   const progress = new Progress(process.stderr);
-  const profileFile = reports.profile === undefined ? undefined : new ProfileFile(reports.profile);
   const ending = watchForEnd();
   try {
     const window = windowOf(terminal);
@@ -31,13 +35,12 @@ export async function runCommand(options: VirtualMachineOptions, reports: RunRep
       signal: ending.signal,
     });
     progress.done();
-    return await runOnTerminal(vm, terminal, ending, progress, { ...reports, profileFile });
+    return await runOnTerminal(vm, terminal, ending, progress);
   } catch (error) {
     progress.done();
     if (ending.exitCode !== undefined) return ending.exitCode;
     throw error;
   } finally {
-    profileFile?.discard();
     ending.dispose();
   }
 }
@@ -47,7 +50,6 @@ async function runOnTerminal(
   terminal: { stdin: NodeJS.ReadStream; stdout: NodeJS.WriteStream },
   ending: Ending,
   progress: Progress,
-  reports: RunReports & { readonly profileFile: ProfileFile | undefined },
 ): Promise<number> {
   if (terminal.stdin.isTTY) progress.note('Ctrl-] ends the machine');
   const session = attachTerminal(vm, terminal, {
@@ -64,7 +66,6 @@ async function runOnTerminal(
     const end = await vm.exited;
     if (ending.exitCode === undefined) await outputWritten(vm, terminal.stdout);
     session.restore();
-    await report(vm, reports, progress);
     if (ending.exitCode !== undefined) return ending.exitCode;
     if (end.exitCode !== 0) progress.note(describeEnd(end.reason));
     return end.exitCode;
@@ -73,21 +74,6 @@ async function runOnTerminal(
     process.off('exit', session.restore);
     await vm[Symbol.asyncDispose]();
   }
-}
-
-/** What the user wants to know of the machine, which has ended. */
-async function report(
-  vm: VirtualMachine,
-  { statistics, profileFile }: RunReports & { readonly profileFile: ProfileFile | undefined },
-  progress: Progress,
-): Promise<void> {
-  const found = statistics ? await vm.statistics() : undefined;
-  if (found) for (const line of statisticsText(found)) progress.note(line);
-  const profile = profileFile && (await vm.profile());
-  if (!profile) return;
-  profileFile.write(profile);
-  for (const line of profileText(profile)) progress.note(line);
-  progress.note(`the profile is in ${profileFile.path}`);
 }
 
 /** Everything that the guest printed has gone to standard output, or nobody will read it. */
@@ -99,4 +85,25 @@ async function outputWritten(vm: VirtualMachine, stdout: NodeJS.WriteStream): Pr
   });
   const flushed = ended.then(() => new Promise<void>((resolve) => stdout.write('', () => resolve())));
   await Promise.race([flushed, failed]);
+}
+
+function watchForEnd(): Ending {
+  const controller = new AbortController();
+  let exitCode: number | undefined;
+  const end = (code: number) => {
+    exitCode ??= code;
+    controller.abort();
+  };
+  const handlers = EndingSignals.map((signal) => ({ signal, handler: () => end(exitCodeOfSignal(signal)) }));
+  for (const { signal, handler } of handlers) process.on(signal, handler);
+  return {
+    signal: controller.signal,
+    get exitCode() {
+      return exitCode;
+    },
+    end,
+    dispose: () => {
+      for (const { signal, handler } of handlers) process.off(signal, handler);
+    },
+  };
 }

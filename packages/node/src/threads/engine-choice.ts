@@ -2,7 +2,6 @@
 import type { EngineName } from './engine-name.ts';
 import type { EngineThreads } from './engines/engine-threads.ts';
 
-export { formatListing } from './engines/engine-threads.ts';
 export type {
   CreateVm,
   EngineLimits,
@@ -11,7 +10,6 @@ export type {
   ExitCounts,
   Irqchip,
   MemoryBacking,
-  RegionListing,
   SharedVm,
   ThreadVm,
   ThreadVmConfig,

@@ -1,13 +1,10 @@
 /** A machine in its worker thread: made from what the main thread sent, and served between the turns of its vCPUs. */
 import type { EndReason } from '@lodger/vmm/machine/end-reason.js';
 import { Machine } from '@lodger/vmm/machine/machine.js';
-import { seededEntropy } from '@lodger/vmm/machine/seeded-entropy.js';
 import type { SavedState } from '@lodger/vmm/bus/bus-device.js';
-import type { EntropySource } from '@lodger/vmm/devices/virtio/rng/virtio-rng.js';
 import { readMemory, readSavedMachine, writeSnapshot } from '@lodger/vmm/snapshot/snapshot-file.js';
 import type { SnapshotSource } from '@lodger/vmm/snapshot/snapshot-file.js';
 import type { Clock } from '@lodger/vmm/time/clock.js';
-import { InstructionClock } from '@lodger/vmm/time/instruction-clock.js';
 import { parseCpuChoice, requireSameProcessor } from '@lodger/vmm/x86/cpu-models.js';
 import { decompress } from '../images/decompress.ts';
 import { describeMachine, describeSaveError } from '../vm/saved-machine.ts';
@@ -23,10 +20,6 @@ import type { BootFiles, MachineMessage, MachineWorkerData } from './messages.ts
 import { OpenFiles } from './open-files.ts';
 import { FileSink, fileSource } from './snapshot-io.ts';
 
-const NanosecondsPerMillisecond = 1e6;
-
-const hostEntropy: EntropySource = (target) => void crypto.getRandomValues(target);
-
 export class MachineService {
   readonly #data: MachineWorkerData;
   readonly #post: (message: MachineMessage) => void;
@@ -35,18 +28,13 @@ export class MachineService {
   readonly #input: ByteRing;
   readonly #vm: ThreadVm;
   readonly #machine: Machine;
-  /** Of a deterministic machine. */
-  readonly #instructionClock: InstructionClock | undefined;
 
   constructor(createVm: CreateVm, data: MachineWorkerData, post: (message: MachineMessage) => void) {
     this.#data = data;
     this.#post = post;
     this.#control = new ControlBlock(data.control);
     this.#input = new ByteRing(data.consoleInput);
-    const { deterministic } = data;
-    this.#instructionClock = deterministic && new InstructionClock();
-    const clock = this.#instructionClock ?? hostClock(data.clockStart);
-    const entropy = deterministic && seededEntropy(deterministic.seed);
+    const clock = hostClock();
     this.#output = new ConsoleOutput(new ByteRing(data.consoleOutput), clock, {
       announce: () => this.#control.announceOutput() && post({ kind: 'output' }),
       abandoned: () => this.#control.isAsked(Request.Stop),
@@ -55,22 +43,16 @@ export class MachineService {
       memorySize: data.memorySize,
       vcpus: data.cpus,
       clock,
-      entropy,
       backing: data.memoryBacking,
       irqchip: data.irqchip,
       translator: data.translator,
-      watch:
-        data.watched === undefined
-          ? undefined
-          : { address: data.watched, onListing: (listing) => post({ kind: 'listing', listing }) },
-      profile: data.profile,
       ...data.processors,
     });
     // Who serves the virtio queues: the main thread starts these workers (IoThread) when it hears of the VM.
     let io: IoSetup;
     try {
       io = setUpIo(data.disks, this.#vm.vm.events, (plan) => post({ kind: 'io-wanted', plan }));
-      this.#machine = this.#createMachine(clock, entropy ?? hostEntropy, io);
+      this.#machine = this.#createMachine(clock, io);
     } catch (error) {
       // No other thread knows of the VM.
       this.#vm.vm.close();
@@ -79,7 +61,7 @@ export class MachineService {
     post({ kind: 'created', shared: this.#vm.shared, io: io.workers });
   }
 
-  #createMachine(clock: Clock, entropy: EntropySource, { disks, consolePort, rngRunner }: IoSetup): Machine {
+  #createMachine(clock: Clock, { disks, consolePort, rngRunner }: IoSetup): Machine {
     const data = this.#data;
     const { columns, rows } = this.#control.window;
     return new Machine({
@@ -87,7 +69,7 @@ export class MachineService {
       vcpus: data.cpus,
       mailboxes: data.mailboxes,
       clock,
-      entropy,
+      entropy: (target) => void crypto.getRandomValues(target),
       disks,
       consolePort,
       rngRunner,
@@ -114,8 +96,6 @@ export class MachineService {
     this.#post({ kind: 'running' });
     const end = this.#machine.run();
     this.#postStatistics();
-    const samples = this.#vm.profile?.();
-    if (samples) this.#post({ kind: 'profile', samples });
     this.#output.flush();
     // vCPUs and devices let go of guest memory before it goes away.
     this.#machine.pause();
@@ -215,9 +195,6 @@ export class MachineService {
 
   #sleep(milliseconds: number): void {
     this.#output.flush();
-    const clock = this.#instructionClock;
-    const jumps = clock !== undefined && milliseconds < Infinity;
-    if (!jumps || this.#data.interactive) this.#vm.sleep(milliseconds);
-    if (jumps) clock.skip(milliseconds * NanosecondsPerMillisecond);
+    this.#vm.sleep(milliseconds);
   }
 }

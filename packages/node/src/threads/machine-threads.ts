@@ -9,10 +9,8 @@
 import type { Worker } from 'node:worker_threads';
 import type { EndReason } from '@lodger/vmm/machine/end-reason.js';
 import { ControlBlock, Request } from './control-block.ts';
-import type { ProfileSamples } from '@lodger/vmm/profile/samples.js';
-import type { EngineStatistics, EngineThreads, RegionListing, SharedVm } from './engine-choice.ts';
+import type { EngineStatistics, EngineThreads, SharedVm } from './engine-choice.ts';
 import { startEngineWorker } from './engine-worker.ts';
-import { clockStart } from './host-clock.ts';
 import { IoThread } from './io-thread.ts';
 import type { TranslatorThread } from './engines/translation.ts';
 import type { IoWorkerPlan } from './io-links.ts';
@@ -37,12 +35,10 @@ export interface MachineEvents {
   onPaused(): void;
   onSaved(problem: string | undefined): void;
   onStatistics(statistics: EngineStatistics): void;
-  onProfile(samples: ProfileSamples): void;
-  onListing(listing: RegionListing): void;
 }
 
 /** What a machine starts with, but for what is made here. */
-type MachineData = Omit<MachineWorkerData, 'othersEnded' | 'translator' | 'clockStart'>;
+type MachineData = Omit<MachineWorkerData, 'othersEnded' | 'translator'>;
 
 export class MachineThreads {
   /** Resolves, never rejects, when the machine has ended and its threads are gone. */
@@ -57,7 +53,6 @@ export class MachineThreads {
   readonly #othersEnded = new Int32Array(new SharedArrayBuffer(4));
   #vcpus: VcpuThread[] = [];
   #io: IoThread[] = [];
-  readonly #clockStart = clockStart();
   readonly #translator: TranslatorThread | undefined;
   #shared: SharedVm | undefined;
   #othersEnd: Promise<void> | undefined;
@@ -70,16 +65,11 @@ export class MachineThreads {
     this.#control = new ControlBlock(data.control);
     this.#events = events;
     this.#name = machineThreadName(data.cpus - data.mailboxes.length);
-    this.#translator = data.translates ? engine.startTranslator?.(1 + data.mailboxes.length) : undefined;
-    const translator = this.#translator?.links[0];
+    this.#translator = engine.startTranslator?.();
+    const translator = this.#translator?.link;
     this.#worker = startEngineWorker(engine, new URL('./machine-worker.js', import.meta.url), {
       name: this.#name,
-      workerData: {
-        ...data,
-        othersEnded: this.#othersEnded,
-        translator,
-        clockStart: this.#clockStart,
-      } satisfies MachineWorkerData,
+      workerData: { ...data, othersEnded: this.#othersEnded, translator } satisfies MachineWorkerData,
       transferList: [...buffersOf(data.boot), ...(translator ? [translator.port] : [])],
     });
     this.ended = this.#untilEnd();
@@ -161,10 +151,6 @@ export class MachineThreads {
         return this.#events.onSaved(message.problem);
       case 'statistics':
         return this.#events.onStatistics(message.statistics);
-      case 'profile':
-        return this.#events.onProfile(message.samples);
-      case 'listing':
-        return this.#events.onListing(message.listing);
       case 'ended':
         this.#endsWith(message.reason);
         return void this.#endOthers();
@@ -179,18 +165,7 @@ export class MachineThreads {
     const onDeath = (reason: EndReason) => this.#threadDied(reason);
     const engine = this.#engine;
     this.#vcpus = this.#data.mailboxes.map(
-      (mailbox, index) =>
-        new VcpuThread(
-          engine,
-          {
-            shared,
-            id: index + 1,
-            mailbox,
-            clockStart: this.#clockStart,
-            translator: this.#translator?.links[index + 1],
-          },
-          onDeath,
-        ),
+      (mailbox, index) => new VcpuThread(engine, { shared, id: index + 1, mailbox }, onDeath),
     );
     for (const plan of io) this.#startIo(plan);
     // Requests from before the machine could be reached.

@@ -1,18 +1,9 @@
 /** What threads tell each other by message, and what workers start with. Everything in it is shared memory or small. */
 import type { EndReason } from '@lodger/vmm/machine/end-reason.js';
-import type { ProfileSamples } from '@lodger/vmm/profile/samples.js';
-import type {
-  EngineStatistics,
-  Irqchip,
-  MemoryBacking,
-  RegionListing,
-  SharedVm,
-  ThreadVmConfig,
-} from './engine-choice.ts';
+import type { EngineStatistics, Irqchip, MemoryBacking, SharedVm, ThreadVmConfig } from './engine-choice.ts';
 import type { MachineDescription } from '../vm/saved-machine.ts';
 import type { EngineName } from './engine-name.ts';
 import type { TranslatorLink } from './engines/translation.ts';
-import type { ClockStart } from './host-clock.ts';
 import type { IoWorkerPlan } from './io-links.ts';
 
 /** Kernel and initrd. The worker reads files straight into guest memory; arrays have buffers of their own, which move to it. */
@@ -35,15 +26,8 @@ export interface MachineWorkerData {
   readonly memorySize: number;
   readonly memoryBacking: MemoryBacking | undefined;
   readonly irqchip: Irqchip | undefined;
-  /** Hot code is translated, by engines that do so. */
-  readonly translates: boolean;
-  /** Where the guest runs is sampled, by engines that do so. */
-  readonly profile: boolean;
-  /** Linear address of an instruction: somebody wants to read what it is translated to. */
-  readonly watched: bigint | undefined;
   readonly processors: Processors;
   readonly cpus: number;
-  readonly clockStart: ClockStart;
   /** Of the vCPUs with threads of their own: 1, 2, … or none. */
   readonly mailboxes: readonly SharedArrayBuffer[];
   /** The defaults, then what the user appended. */
@@ -52,8 +36,6 @@ export interface MachineWorkerData {
   readonly commandLine: string;
   /** Keys go to the guest at once (console-input.ts). */
   readonly interactive: boolean;
-  /** Time follows the instructions, random numbers the seed. */
-  readonly deterministic: { readonly seed: number } | undefined;
   /** Undefined when {@link restore} is not. */
   readonly boot: BootFiles | undefined;
   /** The file of a saved machine to continue instead of a boot. */
@@ -93,10 +75,6 @@ export type MachineMessage =
   | { readonly kind: 'saved'; readonly problem: string | undefined }
   /** Asked for, and once more before the end. */
   | { readonly kind: 'statistics'; readonly statistics: EngineStatistics }
-  /** Before the end, if samples were asked for. */
-  | { readonly kind: 'profile'; readonly samples: ProfileSamples }
-  /** A region with the instruction that is watched was translated. */
-  | { readonly kind: 'listing'; readonly listing: RegionListing }
   /** The worker's last message. */
   | { readonly kind: 'ended'; readonly reason: EndReason };
 
@@ -105,8 +83,6 @@ export interface VcpuWorkerData {
   readonly shared: SharedVm;
   readonly id: number;
   readonly mailbox: SharedArrayBuffer;
-  readonly clockStart: ClockStart;
-  readonly translator: TranslatorLink | undefined;
 }
 
 /** The last message of such a worker: it ended because it was told to. */

@@ -18,15 +18,11 @@ export class VcpuThread {
 
   /** `onDeath` is told when the thread ends and nobody asked for it. */
   constructor(engine: EngineThreads, data: VcpuWorkerData, onDeath: (reason: EndReason) => void) {
-    const { shared, id, mailbox, translator } = data;
+    const { shared, id, mailbox } = data;
     const name = vcpuThreadName(id);
     this.#kick = () => engine.kick(shared, id);
     this.#mailbox = new BoardMailbox(mailbox, this.#kick);
-    this.#worker = startEngineWorker(engine, new URL('./vcpu-worker.js', import.meta.url), {
-      name,
-      workerData: data,
-      transferList: translator ? [translator.port] : [],
-    });
+    this.#worker = startEngineWorker(engine, new URL('./vcpu-worker.js', import.meta.url), { name, workerData: data });
     this.#exited = new Promise((resolve) => this.#worker.once('exit', () => resolve()));
     const die = (reason: EndReason) => {
       if (this.#mayEnd) return;

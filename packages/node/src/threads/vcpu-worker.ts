@@ -9,12 +9,12 @@ import { VcpuEnded } from './messages.ts';
 import type { VcpuWorkerData } from './messages.ts';
 import { nameThread, vcpuThreadName } from './thread-name.ts';
 
-const { shared, id, mailbox, clockStart, translator } = workerData as VcpuWorkerData;
+const { shared, id, mailbox } = workerData as VcpuWorkerData;
 nameThread(vcpuThreadName(id));
 const engine = await loadEngine(shared.engine);
 enterEngineWorker(engine);
 const attachVcpu = await engine.loadVcpus();
-const clock = hostClock(clockStart);
-const vcpu = attachVcpu(shared, id, clock, translator);
+const clock = hostClock();
+const vcpu = attachVcpu(shared, id, clock);
 runRemoteVcpu(vcpu, new VcpuMailbox(mailbox, () => engine.wake(shared)), clock);
 parentPort!.postMessage(VcpuEnded);

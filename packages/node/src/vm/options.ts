@@ -9,13 +9,6 @@ export interface DiskOptions {
   readonly readOnly?: boolean;
 }
 
-/** An ELF file that guest code comes from. */
-export interface SymbolFile {
-  readonly path: string;
-  /** Where the guest has the file's first page (/proc/PID/maps). Default: where it was linked for. */
-  readonly address?: bigint;
-}
-
 export interface VirtualMachineOptions {
   /** Kernel image: bzImage, vmlinux ELF, PVH or multiboot. Default: Debian's newest cloud kernel, fetched once. */
   readonly kernel?: string;
@@ -58,24 +51,7 @@ export interface VirtualMachineOptions {
   readonly realtimeHint?: boolean;
   /** Lets the guest run virtual machines, if KVM offers it (kvm, cpu `host`). Their state is not saved. Default: false. */
   readonly nested?: boolean;
-  /** Translates hot guest code to WebAssembly (wasm only); without, all of it is interpreted. Default: true. */
-  readonly translator?: boolean;
-  /** Samples where guest code runs, for `vm.profile()` (wasm only). Default: false. */
-  readonly profile?: boolean;
-  /** Names for {@link profile} and {@link translationOf}, beside those of the kernel. */
-  readonly symbols?: readonly SymbolFile[];
-  /**
-   * An instruction of the guest, for `vm.translation()`: its linear address, or a symbol, `NAME` or `NAME+0xOFFSET`
-   * (wasm only).
-   */
-  readonly translationOf?: bigint | string;
   readonly disks?: readonly DiskOptions[];
-  /**
-   * The same run for the same seed (0 to 2^32 - 1), to the last instruction: time and interrupts follow the number of instructions,
-   * random numbers the seed, and while the guest waits for a timer, time jumps (unless `interactive`). wasm with one processor and
-   * no disks. Console input comes when it comes: give all of it before the start, or none.
-   */
-  readonly deterministic?: { readonly seed: number };
   /** Default: what the environment's LODGER_ENGINE says, or 'auto': kvm where it is usable and fast, else wasm. */
   readonly engine?: EngineChoice;
   /** Seconds after which the machine is ended. Default: no limit. */
@@ -109,9 +85,6 @@ export type RestoreOptions = Pick<
   | 'disableExits'
   | 'realtimeHint'
   | 'nested'
-  | 'translator'
-  | 'profile'
-  | 'symbols'
 > & {
   /** The same disks in the same order, as they were when the machine was saved. Default: at the paths that they had. */
   readonly disks?: readonly DiskOptions[];

@@ -17,7 +17,6 @@ import { loadEngine } from '../threads/engine-choice.ts';
 import type { EngineLimits, EngineThreads } from '../threads/engine-choice.ts';
 import type { BootFiles, DiskLink, MachineWorkerData, Processors } from '../threads/messages.ts';
 import { linuxCommandLine } from './command-line.ts';
-import { GuestSymbols, readKernelSymbols, readSymbolFiles } from './guest-symbols.ts';
 import type { DiskOptions, RestoreOptions, VirtualMachineOptions } from './options.ts';
 import { openSavedMachine } from './saved-machine.ts';
 import type { MachineDescription } from './saved-machine.ts';
@@ -34,7 +33,6 @@ export type FixedWorkerData = Omit<
   | 'restore'
   | 'mailboxes'
   | 'control'
-  | 'clockStart'
   | 'consoleOutput'
   | 'consoleInput'
   | 'disks'
@@ -53,7 +51,6 @@ export interface PreparedMachine {
   readonly createMailboxes: () => SharedArrayBuffer[];
   readonly disks: readonly DiskImage[];
   readonly serials: readonly string[];
-  readonly symbols: () => Promise<GuestSymbols>;
   readonly timeout: number | undefined;
   readonly window: VirtualMachineOptions['window'];
 }
@@ -73,16 +70,12 @@ interface MachinePlan {
   readonly commandLine: string;
   /** The file to continue instead of a boot. */
   readonly saved: number | undefined;
-  /** The instruction whose translation somebody wants to read. */
-  readonly watched: VirtualMachineOptions['translationOf'];
-  readonly deterministic: VirtualMachineOptions['deterministic'];
 }
 
 /** @throws HostError */
 export async function prepare(options: VirtualMachineOptions): Promise<PreparedMachine> {
-  const { disks = [], deterministic, engine } = options;
-  if (deterministic) checkDeterministic(options);
-  const decision = await chooseEngine(deterministic ? 'wasm' : engine);
+  const decision = await chooseEngine(options.engine);
+  const { disks = [] } = options;
   return prepareMachine(options, decision, {
     memory: options.memory ?? DefaultMemory,
     cpus: options.cpus ?? 1,
@@ -94,20 +87,7 @@ export async function prepare(options: VirtualMachineOptions): Promise<PreparedM
     linuxCommandLine: linuxCommandLine(options),
     commandLine: options.append ?? '',
     saved: undefined,
-    watched: options.translationOf,
-    deterministic,
   });
-}
-
-/** Whatever runs beside the processor, or takes its time from the host, would be in no fixed order with its instructions. */
-function checkDeterministic({ deterministic, engine, cpus, disks }: VirtualMachineOptions): void {
-  const { seed } = deterministic!;
-  const problem =
-    (engine === 'kvm' && 'run on the wasm engine: leave --engine kvm out') ||
-    ((cpus ?? 1) !== 1 && 'have one processor: leave --cpus out') ||
-    ((disks ?? []).length > 0 && 'have no disks: leave --disk out, and put files into an initrd') ||
-    (!(Number.isInteger(seed) && seed >= 0 && seed < 2 ** 32) && `take a seed from 0 to ${2 ** 32 - 1}, not ${seed}`);
-  if (problem) throw new HostError('InvalidArgument', `deterministic machines ${problem}`);
 }
 
 /**
@@ -135,8 +115,6 @@ export async function prepareRestored(path: string, options: RestoreOptions): Pr
       linuxCommandLine: boot.linuxCommandLine,
       commandLine: boot.commandLine,
       saved: descriptor,
-      watched: undefined,
-      deterministic: undefined,
     });
   } catch (error) {
     closeSync(descriptor);
@@ -166,7 +144,7 @@ async function prepareMachine(
   decision: EngineDecision,
   plan: MachinePlan,
 ): Promise<PreparedMachine> {
-  checkEngineOptions(options, decision);
+  checkKvmOptions(options, decision);
   const processors = checkedProcessors({ ...options, cpu: plan.cpu, tscKhz: plan.tscKhz }, decision);
   const engine = await loadEngine(decision.engine);
   const limits = engine.limits();
@@ -174,13 +152,9 @@ async function prepareMachine(
   const cpus = checkedCpus(plan.cpus, limits, decision);
   checkAddressSpace({ engine: decision.engine, memorySize, guestThreads: engine.vcpuThreads ? cpus : 1 });
   checkTimeout(options.timeout);
-  const symbolFiles = readSymbolFiles(options.symbols ?? []);
   const disks = openDisks(plan.disks);
   try {
     const paths = await plan.paths();
-    const symbols = async () => new GuestSymbols(await readKernelSymbols(paths.kernel), symbolFiles);
-    const { watched: wanted } = plan;
-    const watched = typeof wanted === 'string' ? (await symbols()).addressOf(wanted) : wanted;
     let { saved } = plan;
     // A saved machine needs its kernel when its guest resets
     let first = saved === undefined ? await readBootFiles(paths) : undefined;
@@ -192,15 +166,11 @@ async function prepareMachine(
         memorySize,
         memoryBacking: { prefault: options.prefault, hugePages: options.hugePages },
         irqchip: options.irqchip,
-        translates: options.translator ?? true,
-        profile: options.profile ?? false,
-        watched,
         processors,
         cpus,
         linuxCommandLine,
         commandLine,
         interactive: options.interactive ?? false,
-        deterministic: plan.deterministic,
         description: {
           version: 1,
           memorySize,
@@ -222,7 +192,6 @@ async function prepareMachine(
       createMailboxes: () => Array.from({ length: engine.vcpuThreads ? cpus - 1 : 0 }, createMailbox),
       disks,
       serials: plan.serials,
-      symbols,
       timeout: options.timeout,
       window: options.window,
     };
@@ -258,27 +227,14 @@ const KvmOptions = {
   nested: 'nested',
 } as const;
 
-/** Options that only the wasm engine has. */
-const WasmOptions = { translator: '--translator', profile: '--profile', translationOf: 'lodger jit dump' } as const;
-/** What to do instead, where it is not to leave the option out. */
-const Instead: Readonly<Record<string, string>> = {
-  profile: "use Linux's perf kvm",
-  translationOf: 'leave --engine out',
-};
-
-function checkEngineOptions(options: RestoreOptions, { engine, reason }: EngineDecision): void {
-  const foreign = engine === 'kvm' ? WasmOptions : KvmOptions;
-  const given = (name: string): unknown => options[name as keyof RestoreOptions];
-  const isGiven = (name: string): boolean =>
-    given(name) !== undefined && (given(name) !== false || name === 'translator');
-  const found = Object.entries(foreign).find(([name]) => isGiven(name));
-  if (found === undefined) return;
-  const [name, option] = found;
-  const other = engine === 'kvm' ? 'wasm' : 'kvm';
+function checkKvmOptions(options: RestoreOptions, { engine, reason }: EngineDecision): void {
+  if (engine === 'kvm') return;
+  const names = Object.keys(KvmOptions) as (keyof typeof KvmOptions)[];
+  const given = names.find((name) => options[name] !== undefined && options[name] !== false);
+  if (given === undefined) return;
   throw new HostError(
     'InvalidArgument',
-    `${option} is for the ${other} engine, and this machine gets ${engine} (${reason}): ` +
-      `${Instead[name] ?? 'leave it out'}, or pass --engine ${other}`,
+    `${KvmOptions[given]} is for the kvm engine, and this machine gets wasm (${reason}): leave it out, or pass --engine kvm`,
   );
 }
 

@@ -54,36 +54,33 @@ function reasonOf(error: unknown): string {
   return known[code ?? ''] ?? message;
 }
 
-/** Guest memory may hold secrets. */
-const OwnerOnly = 0o600;
-
 /** A file that is written beside its place, and put there when it is whole: what was there stays until then. */
 export class SaveFile {
   readonly descriptor: number;
   readonly #path: string;
   readonly #part: string;
-  readonly #failed: typeof saveFailed;
 
-  /** @throws HostError that `failed` makes */
-  constructor(path: string, failed = saveFailed, mode = OwnerOnly) {
+  /** @throws HostError SaveFailed */
+  constructor(path: string) {
     this.#path = path;
-    this.#failed = failed;
     this.#part = `${path}.part`;
     try {
-      this.descriptor = openSync(this.#part, constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC, mode);
+      // Guest memory may hold secrets
+      const ownerOnly = 0o600;
+      this.descriptor = openSync(this.#part, constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC, ownerOnly);
     } catch (error) {
-      throw failed(path, reasonOf(error), error);
+      throw saveFailed(path, reasonOf(error), error);
     }
   }
 
-  /** @throws HostError */
+  /** @throws HostError SaveFailed */
   finish(): void {
     try {
       fsyncSync(this.descriptor);
       renameSync(this.#part, this.#path);
     } catch (error) {
       this.discard();
-      throw this.#failed(this.#path, reasonOf(error), error);
+      throw saveFailed(this.#path, reasonOf(error), error);
     }
     closeSync(this.descriptor);
   }

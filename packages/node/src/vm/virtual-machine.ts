@@ -3,12 +3,9 @@ import { closeSync } from 'node:fs';
 import { HostError } from '@lodger/vmm/errors/host-error.js';
 import { describeEnd, endOfError, exitCodeOf } from '@lodger/vmm/machine/end-reason.js';
 import type { EndReason } from '@lodger/vmm/machine/end-reason.js';
-import { GuestProfile } from '@lodger/vmm/profile/guest-profile.js';
-import type { ProfileSamples } from '@lodger/vmm/profile/samples.js';
 import { createByteRing } from '../threads/byte-ring.ts';
 import { ControlBlock, Request } from '../threads/control-block.ts';
-import { formatListing } from '../threads/engine-choice.ts';
-import type { EngineStatistics, RegionListing } from '../threads/engine-choice.ts';
+import type { EngineStatistics } from '../threads/engine-choice.ts';
 import { MachineThreads } from '../threads/machine-threads.ts';
 import { GuestConsole } from './guest-console.ts';
 import type { RestoreOptions, VirtualMachineOptions } from './options.ts';
@@ -60,10 +57,6 @@ export class VirtualMachine implements AsyncDisposable {
   #saved: ((problem: string | undefined) => void) | undefined;
   #statistics: EngineStatistics | undefined;
   #statisticsWanted: (() => void)[] = [];
-  /** Of each boot. */
-  readonly #samples: ProfileSamples[] = [];
-  readonly #listing: Promise<RegionListing | undefined>;
-  #resolveListing!: (listing: RegionListing | undefined) => void;
   #resolveExited!: (end: MachineEnd) => void;
 
   /**
@@ -91,7 +84,6 @@ export class VirtualMachine implements AsyncDisposable {
   private constructor(prepared: PreparedMachine) {
     this.#prepared = prepared;
     this.exited = new Promise((resolve) => (this.#resolveExited = resolve));
-    this.#listing = new Promise((resolve) => (this.#resolveListing = resolve));
     this.console = new GuestConsole({
       output: this.#output,
       input: this.#input,
@@ -176,27 +168,6 @@ export class VirtualMachine implements AsyncDisposable {
     return this.#statistics;
   }
 
-  /**
-   * Where the guest spent its time, of all boots; resolves when the machine has ended. Undefined unless it was made with
-   * `profile: true`.
-   */
-  async profile(): Promise<GuestProfile | undefined> {
-    await this.exited;
-    if (!this.#prepared.fixed.profile) return undefined;
-    return new GuestProfile(this.#samples, await this.#prepared.symbols());
-  }
-
-  /**
-   * What the instruction `translationOf` of the options was translated to: guest assembly beside WebAssembly text. Resolves
-   * when it has been, or with undefined when the machine has ended without.
-   */
-  async translation(): Promise<string | undefined> {
-    const listing = await this.#listing;
-    if (!listing) return undefined;
-    const symbols = await this.#prepared.symbols();
-    return formatListing(listing, { symbol: (address) => symbols.text(address) });
-  }
-
   /** Tells the guest a new size of the console's window. */
   resizeConsole(columns: number, rows: number): void {
     this.#control.setWindow(columns, rows);
@@ -271,8 +242,6 @@ export class VirtualMachine implements AsyncDisposable {
           onInputRoom: () => this.console.inputHasRoom(),
           onPaused: () => this.#releasePaused(),
           onSaved: (problem) => this.#releaseSaved(problem),
-          onProfile: (samples) => void this.#samples.push(samples),
-          onListing: (listing) => this.#resolveListing(listing),
           onStatistics: (statistics) => {
             this.#statistics = statistics;
             this.#releaseStatistics();
@@ -309,7 +278,6 @@ export class VirtualMachine implements AsyncDisposable {
     if (unused !== undefined) closeSync(unused);
     this.#releasePaused();
     this.#releaseStatistics();
-    this.#resolveListing(undefined);
     this.console.machineEnded(describeEnd(reason));
     this.#resolveExited({ reason, exitCode: exitCodeOf(reason), message: describeEnd(reason) });
   }

@@ -23,12 +23,9 @@ export interface EngineVmConfig {
   /** RAM in bytes, a multiple of 4096. Laid out below the PC hole and from 4 GiB on by the engine (machine/memory-map.ts). */
   readonly memorySize: number;
   readonly vcpus: number;
-  /** With an InstructionClock (wasm, one vCPU) the run is deterministic. */
   readonly clock: Clock;
   /** The processor that the guest sees (x86/cpu-models.ts). Default: `host` on kvm, `x86-64-v2` on wasm. */
   readonly cpu?: CpuChoice | undefined;
-  /** Where the numbers of RDRAND and RDSEED come from. Default: the host's. Not for kvm, whose processor has its own. */
-  readonly entropy?: ((target: Uint8Array<ArrayBuffer>) => void) | undefined;
   /** Frequency of the TSC. Default: the engine's own (the host's TSC; 1 GHz for wasm). */
   readonly tscKhz?: number | undefined;
 }
@@ -48,8 +45,6 @@ export interface EngineVm {
   readonly postedWrites?: PostedWrites | undefined;
   /** True when a halted vCPU waits inside `run()` for its interrupt: `run()` is to be called whether it is runnable or not. */
   readonly haltsInRun?: boolean;
-  /** True when `run(deadline)` comes back at the deadline itself, also when nothing else happens; others leave it to their slices. */
-  readonly keepsDeadlines?: boolean;
   /** Global system interrupt `gsi` (0 to 23: IOAPIC pin, and PIC pin for 0 to 15). */
   interruptLine(gsi: number): InterruptLine;
   createVcpu(id: number): Vcpu;
@@ -87,8 +82,6 @@ export interface Vcpu {
   run(deadline?: number): VcpuExit;
   /** Makes a concurrent or the next `run()` return `interrupted` soon. Legal from any thread that holds the VM. */
   kick(): void;
-  /** The vCPU stands still until its next `run()`: the machine's thread may ask for its state. On the vCPU's own thread. */
-  standStill?(): void;
   /** What the thread that ran the vCPU holds for it is given back: it does not run it again. */
   leaveThread?(): void;
   /** True when `run()` would make progress: not halted without a pending interrupt, not waiting for SIPI. */

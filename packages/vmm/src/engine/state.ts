@@ -3,7 +3,7 @@
  * API documentation: kvm_regs, kvm_sregs, kvm_xsave, kvm_xcrs, kvm_msrs, kvm_vcpu_events, kvm_debugregs, kvm_mp_state,
  * kvm_lapic_state, kvm_ioapic_state, kvm_pic_state, kvm_pit_state2, kvm_clock_data). 64-bit values are bigint, unsigned.
  *
- * Plain values that can be cloned (structured clone); state-json.ts makes text of them.
+ * Plain values that can be cloned (structured clone); snapshot/state-json.ts makes text of them.
  */
 import type { PitState } from '../devices/pit-8254.ts';
 import type { SpeakerPortState } from '../devices/speaker-port.ts';

@@ -2,15 +2,15 @@
 import { BroadcastDestination, DeliveryMode } from './interrupt-message.ts';
 import type { InterruptMessage } from './interrupt-message.ts';
 import { Shorthand } from './local-apic-registers.ts';
-import type { ApicTarget } from './apic-target.ts';
+import type { LocalApic } from './local-apic.ts';
 
 export class ApicBus {
   /** In the order of their identifiers, which are the indices. */
-  readonly #apics: readonly ApicTarget[];
+  readonly #apics: readonly LocalApic[];
   /** Where the search for a lowest-priority processor starts, so that equals take turns. */
   #next = 0;
 
-  constructor(apics: readonly ApicTarget[]) {
+  constructor(apics: readonly LocalApic[]) {
     this.#apics = apics;
   }
 
@@ -28,7 +28,7 @@ export class ApicBus {
   }
 
   /** Delivers an IPI, to the processors of its shorthand if it has one. */
-  sendIpi(source: ApicTarget, message: InterruptMessage, shorthand: Shorthand): void {
+  sendIpi(source: LocalApic, message: InterruptMessage, shorthand: Shorthand): void {
     switch (shorthand) {
       case Shorthand.None:
         this.deliver(message);
@@ -47,12 +47,12 @@ export class ApicBus {
     }
   }
 
-  #deliverToGroup(message: InterruptMessage, isMember: (apic: ApicTarget) => boolean): void {
+  #deliverToGroup(message: InterruptMessage, isMember: (apic: LocalApic) => boolean): void {
     if (message.deliveryMode === DeliveryMode.LowestPriority) this.#deliverToLowest(message, isMember);
     else this.#deliverToAll(message, isMember);
   }
 
-  #deliverToAll(message: InterruptMessage, isMember: (apic: ApicTarget) => boolean): boolean {
+  #deliverToAll(message: InterruptMessage, isMember: (apic: LocalApic) => boolean): boolean {
     let taken = false;
     for (const apic of this.#apics) {
       if (isMember(apic) && apic.accept(message)) taken = true;
@@ -61,8 +61,8 @@ export class ApicBus {
   }
 
   /** SDM Vol. 3A "Lowest Priority Delivery Mode": the focus processor, or the one with the lowest priority. */
-  #deliverToLowest(message: InterruptMessage, isMember: (apic: ApicTarget) => boolean): boolean {
-    let chosen: ApicTarget | undefined;
+  #deliverToLowest(message: InterruptMessage, isMember: (apic: LocalApic) => boolean): boolean {
+    let chosen: LocalApic | undefined;
     for (let step = 0; step < this.#apics.length; step++) {
       const apic = this.#apics[(this.#next + step) % this.#apics.length]!;
       if (!apic.enabled || !isMember(apic)) continue;

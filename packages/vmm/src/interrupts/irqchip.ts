@@ -18,7 +18,6 @@ import { bitfield } from '../registers/bitfield.ts';
 import type { Clock, TimerQueue } from '../time/clock.ts';
 import { TscRate } from '../time/tsc-rate.ts';
 import { ApicBus } from './apic-bus.ts';
-import type { ApicInbox } from './apic-inbox.ts';
 import type { InterruptLine, MsiSink } from './interrupt-line.ts';
 import { DeliveryMode, widenDestination } from './interrupt-message.ts';
 import type { InterruptMessage, VcpuEvent } from './interrupt-message.ts';
@@ -29,7 +28,6 @@ import { LocalApic } from './local-apic.ts';
 import type { LocalApicWiring } from './local-apic.ts';
 import { Pic8259Pair } from './pic-8259.ts';
 import type { PicPairState } from './pic-8259.ts';
-import type { VcpuInterrupts } from './vcpu-interrupts.ts';
 
 export interface IrqChipOptions {
   /** Local APICs 0 to `vcpus` - 1; a vCPU's number is its APIC ID. */
@@ -38,10 +36,6 @@ export interface IrqChipOptions {
   readonly timers: TimerQueue;
   /** Of the vCPUs' TSCs; 1 GHz when absent. */
   readonly tsc?: TscRate;
-  /** Where each vCPU has a thread: the inboxes of all. Only the first one's local APIC is here then. */
-  readonly inboxes?: readonly ApicInbox[];
-  /** Another vCPU's TSC was written. */
-  tscChanged?(): void;
   /**
    * `interrupt`: {@link IrqChip.pendingInterrupt} turned true. `init` and `sipi`: the local APIC has done its part
    * already. Called from within any method here; it must not call back but set flags.
@@ -84,7 +78,7 @@ export interface IrqChipState {
   readonly speaker: SpeakerPortState;
 }
 
-export class IrqChip implements MsiSink, VcpuInterrupts {
+export class IrqChip implements MsiSink {
   readonly pic: Pic8259Pair;
   readonly ioapic: IoApic;
   readonly pit: Pit8254;
@@ -92,8 +86,6 @@ export class IrqChip implements MsiSink, VcpuInterrupts {
   readonly #apics: readonly LocalApic[];
   readonly #bus: ApicBus;
   readonly #ports = new PioBus();
-  readonly #inboxes: readonly ApicInbox[] | undefined;
-  readonly #tscChanged: () => void;
   readonly #onVcpuEvent: IrqChipOptions['onVcpuEvent'];
   /** 1 for each vCPU with an interrupt to take, kept up to date by whatever changes it. */
   readonly #pending: Uint8Array;
@@ -102,9 +94,6 @@ export class IrqChip implements MsiSink, VcpuInterrupts {
 
   constructor(options: IrqChipOptions) {
     const { clock, timers, tsc = new TscRate() } = options;
-    const { inboxes } = options;
-    this.#inboxes = inboxes;
-    this.#tscChanged = () => options.tscChanged?.();
     this.#onVcpuEvent = options.onVcpuEvent;
     this.#pending = new Uint8Array(options.vcpus);
     const deliver = (message: InterruptMessage): boolean => this.#bus.deliver(message);
@@ -120,11 +109,10 @@ export class IrqChip implements MsiSink, VcpuInterrupts {
       event: (apic, event) => this.#onVcpuEvent(apic.id, event),
     };
     this.#apics = Array.from(
-      { length: inboxes ? 1 : options.vcpus },
+      { length: options.vcpus },
       (_, id) => new LocalApic(id, PhysicalMap.LocalApic.start, wiring),
     );
-    this.#bus = new ApicBus([...this.#apics, ...(inboxes ?? []).slice(1)]);
-    for (const apic of this.#apics) this.#update(apic);
+    this.#bus = new ApicBus(this.#apics);
     this.pit = new Pit8254(clock, timers, this.interruptLine(Gsi.PitTimer));
     this.speaker = new SpeakerPort(this.pit, clock);
     this.#ports.attach(PortMap.Pic1, this.pic.master);
@@ -170,14 +158,6 @@ export class IrqChip implements MsiSink, VcpuInterrupts {
   }
 
   // Interrupts to vCPUs.
-
-  receive(): void {
-    this.#inboxes?.[0]!.take({
-      apic: this.#apics[0]!,
-      endOfInterrupt: (vector) => this.ioapic.endOfInterrupt(vector),
-      tscChanged: this.#tscChanged,
-    });
-  }
 
   /** True when the vCPU has an interrupt to take, if its RFLAGS.IF and shadow allow. */
   pendingInterrupt(vcpu: number): boolean {
@@ -230,24 +210,16 @@ export class IrqChip implements MsiSink, VcpuInterrupts {
   readMmio(vcpu: number, address: number, size: 1 | 2 | 4): number | undefined {
     const apic = this.apic(vcpu);
     if (isXApicAddress(apic, address)) return readXApic(apic, address - apic.baseAddress, size);
-    return this.readIoApic(address);
+    if (!isIoApicAddress(address)) return undefined;
+    return this.ioapic.read(address - PhysicalMap.IoApic.start);
   }
 
   /** Writes memory-mapped registers; false when they belong to somebody else. */
   writeMmio(vcpu: number, address: number, size: 1 | 2 | 4, value: number): boolean {
     const apic = this.apic(vcpu);
     if (isXApicAddress(apic, address)) writeXApic(apic, address - apic.baseAddress, size, value);
-    else return this.writeIoApic(address, size, value);
-    return true;
-  }
-
-  /** The same for accesses of vCPUs whose local APICs are on other threads. */
-  readIoApic(address: number): number | undefined {
-    return isIoApicAddress(address) ? this.ioapic.read(address - PhysicalMap.IoApic.start) : undefined;
-  }
-  writeIoApic(address: number, size: 1 | 2 | 4, value: number): boolean {
-    if (!isIoApicAddress(address)) return false;
-    this.ioapic.write(address - PhysicalMap.IoApic.start, size, value);
+    else if (isIoApicAddress(address)) this.ioapic.write(address - PhysicalMap.IoApic.start, size, value);
+    else return false;
     return true;
   }
 
@@ -265,7 +237,6 @@ export class IrqChip implements MsiSink, VcpuInterrupts {
   }
 
   #update(apic: LocalApic): void {
-    if (this.#inboxes) this.#inboxes[0]!.publish(apic);
     const pending = apic.request !== -1 || (this.pic.output && apic.acceptsExtInt) ? 1 : 0;
     if (this.#pending[apic.id] === pending) return;
     this.#pending[apic.id] = pending;
@@ -292,7 +263,7 @@ export class IrqChip implements MsiSink, VcpuInterrupts {
   }
 }
 
-export function isXApicAddress(apic: LocalApic, address: number): boolean {
+function isXApicAddress(apic: LocalApic, address: number): boolean {
   const offset = address - apic.baseAddress;
   return offset >= 0 && offset < PhysicalMap.LocalApic.size && apic.mode === 'xapic';
 }

@@ -11,13 +11,14 @@ import type { SavedState } from '../bus/bus-device.ts';
 import { requireVersion } from '../bus/saved-state.ts';
 import type { Clock, TimerQueue } from '../time/clock.ts';
 import type { TscRate } from '../time/tsc-rate.ts';
-import { DeliveryMode } from './interrupt-message.ts';
+import { BroadcastDestination, DeliveryMode } from './interrupt-message.ts';
 import type { InterruptMessage, VcpuEvent } from './interrupt-message.ts';
 import { LocalApicTimer } from './local-apic-timer.ts';
 import type { LocalApicTimerState } from './local-apic-timer.ts';
 import {
   ApicBase,
   DestinationFormat,
+  DestinationModel,
   ErrorStatus,
   FirstLegalVector,
   InterruptCommand,
@@ -27,10 +28,7 @@ import {
   XApicTopByte,
 } from './local-apic-registers.ts';
 import type { Shorthand } from './local-apic-registers.ts';
-import { type ApicTarget, type LocalApicMode, matchesDestination } from './apic-target.ts';
 import { VectorSet } from './vector-set.ts';
-
-export type { LocalApicMode };
 
 /** What a local APIC needs of the machine around it. */
 export interface LocalApicWiring {
@@ -41,10 +39,12 @@ export interface LocalApicWiring {
   sendIpi(source: LocalApic, message: InterruptMessage, shorthand: Shorthand): void;
   /** A level-triggered interrupt ended: SDM Vol. 3A "Signaling Interrupt Servicing Completion". */
   broadcastEndOfInterrupt(vector: number): void;
-  /** `request`, the acceptance of ExtINT or what messages find it by may have changed. */
+  /** `request` or the acceptance of ExtINT may have changed. */
   requestChanged(apic: LocalApic): void;
   event(apic: LocalApic, event: Exclude<VcpuEvent, 'interrupt'>): void;
 }
+
+export type LocalApicMode = 'disabled' | 'xapic' | 'x2apic';
 
 /** The LVT entries but the timer's, which the timer owns. */
 export type LvtName = 'thermal' | 'performance' | 'lint0' | 'lint1' | 'error';
@@ -82,7 +82,7 @@ export interface LocalApicState extends SavedState {
   readonly timer: LocalApicTimerState;
 }
 
-export class LocalApic implements ApicTarget {
+export class LocalApic {
   readonly id: number;
   readonly timer: LocalApicTimer;
   /** IRR, ISR and TMR. Read them freely; they change through this class only. */
@@ -228,8 +228,21 @@ export class LocalApic implements ApicTarget {
 
   // Interrupts from the bus.
 
+  /** SDM Vol. 3A "Determining IPI Destination". */
   matches(destination: number, logical: boolean): boolean {
-    return matchesDestination(this, destination, logical);
+    if (this.#mode === 'disabled') return false;
+    if (destination === BroadcastDestination) return true;
+    if (!logical) return destination === this.id;
+    const mine = this.logicalDestination;
+    if (this.#mode === 'x2apic') {
+      const sameCluster = X2ApicLogicalId.Cluster.get(mine) === X2ApicLogicalId.Cluster.get(destination);
+      return sameCluster && (mine & destination & X2ApicLogicalId.Members.mask) !== 0;
+    }
+    const logicalId = XApicTopByte.Value.get(mine);
+    if (DestinationFormat.Model.get(this.#destinationFormat) === DestinationModel.Flat) {
+      return (logicalId & destination) !== 0;
+    }
+    return logicalId >> 4 === ((destination >> 4) & 0xf) && (logicalId & destination & 0xf) !== 0;
   }
 
   /** Takes a message that is meant for this APIC; false when it does not accept it. */
@@ -295,7 +308,6 @@ export class LocalApic implements ApicTarget {
 
   set logicalDestination(value: number) {
     this.#logicalDestination = (value & XApicTopByte.Value.mask) >>> 0;
-    this.#wiring.requestChanged(this);
   }
 
   get destinationFormat(): number {
@@ -304,7 +316,6 @@ export class LocalApic implements ApicTarget {
 
   set destinationFormat(value: number) {
     this.#destinationFormat = (value | DestinationFormat.Reserved0.mask) >>> 0;
-    this.#wiring.requestChanged(this);
   }
 
   get spuriousVector(): number {
@@ -315,7 +326,6 @@ export class LocalApic implements ApicTarget {
   set spuriousVector(value: number) {
     const { Vector, SoftwareEnable, FocusDisable } = SpuriousVector;
     this.#spuriousVector = value & (Vector.mask | SoftwareEnable.mask | FocusDisable.mask);
-    this.#wiring.requestChanged(this);
     if (SoftwareEnable.isSet(value)) return;
     this.timer.lvt |= Lvt.Mask.mask;
     for (const name of Object.keys(this.#lvt) as LvtName[]) this.#lvt[name] |= Lvt.Mask.mask;

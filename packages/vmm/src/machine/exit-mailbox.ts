@@ -129,11 +129,8 @@ export class VcpuMailbox extends Mailbox {
     this.#wakeBoard = wakeBoard;
   }
 
-  /**
-   * To be called before each entry into guest code: waits while the board holds the vCPU, after `standStill`. False: it is
-   * over.
-   */
-  mayRun(standStill?: () => void): boolean {
+  /** To be called before each entry into guest code: waits while the board holds the vCPU. False: it is over. */
+  mayRun(): boolean {
     for (;;) {
       const seen = this.load(Word.FromBoard);
       if (this.load(Word.Command) === Command.Run) {
@@ -142,7 +139,6 @@ export class VcpuMailbox extends Mailbox {
         if (this.load(Word.Command) === Command.Run) return true;
       }
       if (this.load(Word.Command) === Command.End) return false;
-      standStill?.();
       this.store(Word.Phase, Phase.Held);
       this.moveOn(Word.FromVcpu);
       Atomics.wait(this.words, Word.FromBoard, seen);

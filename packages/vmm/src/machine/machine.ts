@@ -121,13 +121,7 @@ export class Machine {
 
   /** Runs the guest until the machine ends. */
   run(): EndReason {
-    return this.runUntil(Infinity)!;
-  }
-
-  /** The same up to a time of the clock (RunLoop.runUntil): undefined when the machine goes on from there. */
-  runUntil(time: number): EndReason | undefined {
-    const end = this.#loop.runUntil(time);
-    if (end === undefined) return undefined;
+    const end = this.#loop.run();
     const panic = this.#panic.message;
     if (panic !== undefined && (end.kind === 'reset' || end.kind === 'triple-fault')) {
       return { kind: 'guest-panic', message: panic };

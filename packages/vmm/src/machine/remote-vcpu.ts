@@ -6,7 +6,7 @@ import type { VcpuMailbox } from './exit-mailbox.ts';
 import { HypercallUnknown } from './hypercalls.ts';
 import { nextLookAround } from './look-around.ts';
 
-type RunnableVcpu = Pick<Vcpu, 'run' | 'runnable' | 'kick' | 'standStill' | 'leaveThread'>;
+type RunnableVcpu = Pick<Vcpu, 'run' | 'runnable' | 'kick' | 'leaveThread'>;
 
 /** Runs the vCPU until the machine ends. */
 export function runRemoteVcpu(vcpu: RunnableVcpu, mailbox: VcpuMailbox, clock: Clock): void {
@@ -15,7 +15,7 @@ export function runRemoteVcpu(vcpu: RunnableVcpu, mailbox: VcpuMailbox, clock: C
     let settled = true;
     for (;;) {
       if (!settled && mailbox.isHeld) vcpu.kick();
-      else if (!mailbox.mayRun(() => vcpu.standStill?.())) return;
+      else if (!mailbox.mayRun()) return;
       if (mailbox.idleAsked) mailbox.answerIdle(!vcpu.runnable);
       const exit = vcpu.run(nextLookAround(clock.now()));
       mailbox.counts.count(exit.kind);

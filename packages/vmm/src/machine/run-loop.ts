@@ -58,10 +58,7 @@ export interface RunLoopConfig {
   /** Timers of devices. */
   readonly timers: HeapTimerQueue;
   /** Timers of the engine's interrupt controllers, and whether its vCPUs wait inside `run()` while they are halted. */
-  readonly engine: Pick<
-    EngineVm,
-    'nextDeadline' | 'fireTimers' | 'haltsInRun' | 'keepsDeadlines' | 'answer' | 'postedWrites'
-  >;
+  readonly engine: Pick<EngineVm, 'nextDeadline' | 'fireTimers' | 'haltsInRun' | 'answer' | 'postedWrites'>;
   /** Devices with work left over from an earlier notification, or finished by another thread. */
   readonly poll: () => void;
   readonly host: RunLoopHost;
@@ -80,8 +77,6 @@ export class RunLoop {
   #remoteExits = 0;
   #nextIdleCheck = 0;
   #nextLookAround = 0;
-  /** When {@link runUntil} comes back. */
-  #until = Infinity;
 
   constructor(config: RunLoopConfig) {
     this.#config = config;
@@ -99,19 +94,9 @@ export class RunLoop {
 
   /** Runs the machine until it ends. */
   run(): EndReason {
-    return this.runUntil(Infinity)!;
-  }
-
-  /**
-   * Runs the machine until it ends, or until the clock shows `time`: exactly then with an engine that keeps deadlines, else
-   * some time after it. Undefined when it goes on from there.
-   */
-  runUntil(time: number): EndReason | undefined {
-    const { vcpus, host, poll, clock } = this.#config;
-    this.#until = time;
+    const { vcpus, host, poll } = this.#config;
     this.remotes.run();
     while (this.#end === undefined) {
-      if (clock.now() >= time) return undefined;
       host.service();
       poll();
       this.#fireTimers();
@@ -160,16 +145,14 @@ export class RunLoop {
 
   get #timerDeadline(): number {
     const { timers, engine } = this.#config;
-    return Math.min(timers.nextDeadline(), engine.nextDeadline(), this.#until);
+    return Math.min(timers.nextDeadline(), engine.nextDeadline());
   }
 
   #sleep(): void {
-    const { vcpus, clock, host, remotes = [] } = this.#config;
-    const alone = remotes.length === 0;
-    if (alone || this.#remotesHalted()) host.idle();
+    const { vcpus, clock, host } = this.#config;
+    host.idle();
     if (vcpus.some((vcpu) => vcpu.runnable)) return;
-    const idleCheck = alone ? host.idleDeadline() : Math.max(host.idleDeadline(), this.#nextIdleCheck);
-    const nanoseconds = Math.min(this.#timerDeadline, idleCheck) - clock.now();
+    const nanoseconds = Math.min(this.#timerDeadline, host.idleDeadline()) - clock.now();
     if (nanoseconds > 0) host.sleep(nanoseconds / NanosecondsPerMillisecond);
   }
 
@@ -199,7 +182,7 @@ export class RunLoop {
 
   /** Runs the vCPU up to one exit and deals with it. False ends its turn. */
   #run(vcpu: Vcpu, deadline = Infinity): boolean {
-    const exit = vcpu.run(Math.min(deadline, this.#runDeadline()));
+    const exit = vcpu.run(this.#haltsInRun ? Math.min(deadline, this.#runDeadline()) : deadline);
     this.counts.count(exit.kind);
     this.#takePostedWrites();
     return this.#handle(exit);
@@ -215,28 +198,21 @@ export class RunLoop {
 
   /** When this thread has something else to do than to run, or to wait inside, a vCPU. */
   #runDeadline(): number {
-    const { host, engine } = this.#config;
-    if (engine.keepsDeadlines) return Math.min(this.#timerDeadline, host.serviceDeadline(), this.#nextLookAround);
-    if (!this.#haltsInRun) return Infinity;
+    const { host } = this.#config;
     const idleCheck = Math.max(host.idleDeadline(), this.#nextIdleCheck);
     return Math.min(this.#timerDeadline, host.serviceDeadline(), idleCheck, this.#nextLookAround);
   }
 
   /** The counterpart of what {@link #sleep} does, for vCPUs that halt in `run()`. */
   #checkIdle(): void {
-    if (this.#remotesHalted()) this.#config.host.idle();
-  }
-
-  /** When it is time to look: true when no vCPU can run. Remote ones are asked, and their answers wait for the next look. */
-  #remotesHalted(): boolean {
     const { vcpus, clock, host } = this.#config;
     const now = clock.now();
-    if (now < host.idleDeadline() || now < this.#nextIdleCheck) return false;
+    if (now < host.idleDeadline() || now < this.#nextIdleCheck) return;
     this.#nextIdleCheck = now + IdleCheckInterval;
     const remotes = vcpus.some((vcpu) => vcpu.runnable) ? 'busy' : this.remotes.idleState();
-    if (remotes === 'unknown') return false;
+    if (remotes === 'unknown') return;
     this.remotes.forgetIdleState();
-    return remotes === 'halted';
+    if (remotes === 'halted') host.idle();
   }
 
   /** Deals with an exit. False ends the vCPU's turn. */

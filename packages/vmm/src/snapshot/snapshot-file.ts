@@ -7,7 +7,7 @@
  *     12      4     length of the state
  *     16      4     CRC-32 of the state
  *     20      4     zero
- *     24            the state: JSON text (engine/state-json.ts) in UTF-8
+ *     24            the state: JSON text (state-json.ts) in UTF-8
  *                   runs of pages of guest memory, in ascending order; pages of zeros are left out:
  *                     8  guest-physical address of the first page
  *                     4  number of pages, 1 to 256
@@ -21,7 +21,7 @@ import { HostError } from '../errors/host-error.ts';
 import { PageSize, gpa } from '../memory/address.ts';
 import type { GuestMemory } from '../memory/guest-memory.ts';
 import { crc32 } from './crc32.ts';
-import { decodeState, encodeState } from '../engine/state-json.ts';
+import { decodeState, encodeState } from './state-json.ts';
 
 /** Takes the file from its start to its end. The bytes are used again after the call. */
 export interface SnapshotSink {

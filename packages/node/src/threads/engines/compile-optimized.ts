@@ -18,31 +18,6 @@ export function compileOptimized(bytes: Uint8Array<ArrayBuffer>): WebAssembly.Mo
     return new WebAssembly.Module(bytes);
   } finally {
     setFlagsFromString('--liftoff');
-    // --no-liftoff has turned it off as well: every function would be optimized as soon as it was compiled
-    setFlagsFromString('--wasm-dynamic-tiering');
-    setFlagsFromString('--wasm-lazy-compilation');
-  }
-}
-
-/** What V8 sets out with: some bytes of machine code, as its baseline tier counts them at jumps back and at returns. */
-const DefaultBudget = 1_800_000;
-/**
- * Machine code that a function runs through before it is optimized, for each byte of its module. Optimizing costs about a
- * microsecond for each, and returns count as if all code before them had been run.
- */
-const BudgetPerByte = Number(process.env['BPB'] ?? 50_000);
-const SmallestBudget = Number(process.env['BMIN'] ?? 100_000_000);
-const LargestBudget = 2 ** 31 - 1;
-
-/** Compiles translated code with V8's baseline tier, at once; V8 optimizes functions that turn out to be worth it. */
-export function compileTiered(bytes: Uint8Array<ArrayBuffer>): WebAssembly.Module {
-  const budget = Math.min(Math.max(bytes.length * BudgetPerByte, SmallestBudget), LargestBudget);
-  setFlagsFromString(`--wasm-tiering-budget=${budget}`);
-  setFlagsFromString('--no-wasm-lazy-compilation');
-  try {
-    return new WebAssembly.Module(bytes);
-  } finally {
-    setFlagsFromString(`--wasm-tiering-budget=${DefaultBudget}`);
     setFlagsFromString('--wasm-lazy-compilation');
   }
 }

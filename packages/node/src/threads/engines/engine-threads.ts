@@ -3,18 +3,12 @@ import type { WorkerBell } from '@lodger/vmm/devices/virtio/doorbell.js';
 import type { EventNumber } from '@lodger/vmm/interrupts/event-wiring.js';
 import type { EngineVm, EngineVmConfig, Vcpu } from '@lodger/vmm/engine/engine.js';
 import type { SharedWasmVm, EngineStatistics as WasmEngineStatistics } from '@lodger/vmm/engine/wasm/engine.js';
-import type { TranslationWatch } from '@lodger/vmm/engine/wasm/translator/translator.js';
-import type { RegionListing } from '@lodger/vmm/engine/wasm/text/listing-format.js';
-import type { ProfileSamples } from '@lodger/vmm/profile/samples.js';
 import type { VcpuExit } from '@lodger/vmm/engine/exit.js';
 import type { GuestMemory } from '@lodger/vmm/memory/guest-memory.js';
 import type { TranslatorLink, TranslatorThread } from './translation.ts';
 import type { Clock } from '@lodger/vmm/time/clock.js';
 import type { KvmCpuOptions } from '@lodger/kvm/cpu/options.js';
 import type { SharedKvmVm } from '@lodger/kvm/shared-vm.js';
-
-export { formatListing } from '@lodger/vmm/engine/wasm/text/listing-format.js';
-export type { RegionListing };
 
 /** A VM as other threads hold it: plain data that can be sent to them. */
 export type SharedVm = SharedWasmVm | SharedKvmVm;
@@ -24,18 +18,9 @@ export type ExitCounts = Partial<Record<VcpuExit['kind'], number>>;
 
 /** What the engine did in one boot. */
 export type EngineStatistics =
-  | ({ readonly engine: 'wasm'; readonly exits: ExitCounts } & WasmEngineStatistics)
+  | ({ readonly engine: 'wasm' } & WasmEngineStatistics)
   /** Only what left the kernel counts. */
   | { readonly engine: 'kvm'; readonly exits: ExitCounts; readonly vcpus: readonly { readonly exits: ExitCounts }[] };
-
-/** All of them together. */
-export function sumOfExits(counts: readonly ExitCounts[]): ExitCounts {
-  const total: ExitCounts = {};
-  for (const [kind, count] of counts.flatMap((each) => Object.entries(each) as [VcpuExit['kind'], number][])) {
-    total[kind] = (total[kind] ?? 0) + count;
-  }
-  return total;
-}
 
 /** The most that an engine gives one guest on this host. */
 export interface EngineLimits {
@@ -62,9 +47,6 @@ export interface ThreadVmConfig extends EngineVmConfig {
   readonly tuning?: ProcessorTuning | undefined;
   /** Of engines that translate on a thread of their own. */
   readonly translator?: TranslatorLink | undefined;
-  readonly watch?: TranslationWatch | undefined;
-  /** Of engines that take samples of guest code. */
-  readonly profile?: boolean | undefined;
 }
 
 /** A VM in the machine's thread. */
@@ -82,14 +64,12 @@ export interface ThreadVm {
   stoodStill?(): void;
   /** `exits`: of each vCPU. */
   statistics(exits: readonly ExitCounts[]): EngineStatistics;
-  /** Samples so far, of engines that were asked for some. */
-  profile?(): ProfileSamples | undefined;
 }
 
 export type CreateVm = (config: ThreadVmConfig) => ThreadVm;
 
-/** A vCPU for the thread that is to run it. `translator`: of engines that translate on a thread of their own. */
-export type AttachVcpu = (shared: SharedVm, id: number, clock: Clock, translator?: TranslatorLink) => Vcpu;
+/** A vCPU for the thread that is to run it. */
+export type AttachVcpu = (shared: SharedVm, id: number, clock: Clock) => Vcpu;
 
 /** What threads do with events of the engine (EventWiring is the machine thread's part). */
 export interface EngineEvents {
@@ -124,8 +104,8 @@ export interface EngineThreads {
   /** What a thread that uses the engine leaves behind in the process. */
   readonly leftovers?: EngineLeftovers;
   limits(): EngineLimits;
-  /** Starts the thread that compiles translated code for so many others, where the engine has one. */
-  startTranslator?(users: number): TranslatorThread | undefined;
+  /** Starts the thread that compiles translated code, where the engine has one. */
+  startTranslator?(): TranslatorThread | undefined;
   /** What the machine's thread makes its VM with. Other threads do without, and start sooner. */
   loadVms(): Promise<CreateVm>;
   /** What the threads of vCPUs need. */

@@ -14,7 +14,7 @@ import type {
 } from '@lodger/vmm/engine/wasm/translator/region-compiler.js';
 import { enableCompilationHints } from './compile-optimized.ts';
 
-/** One end of what connects a thread that runs vCPUs and the translator's: `workerData` of the latter has the others. */
+/** One end of what connects the machine's thread and the translator's: `workerData` of the latter has the other. */
 export interface TranslatorLink {
   readonly port: MessagePort;
   /** Word 0: results that were sent. */
@@ -26,23 +26,19 @@ export type TranslatorRequest =
 
 /** The translator's thread, for the main thread. */
 export class TranslatorThread {
-  /** For the machine's thread and those of vCPUs: the ports are to be transferred. */
-  readonly links: readonly TranslatorLink[];
+  /** For the machine's thread: its port is to be transferred. */
+  readonly link: TranslatorLink;
   readonly #worker: Worker;
 
-  /** `users`: threads that it compiles for, each by itself. */
-  constructor(users: number) {
+  constructor() {
     enableCompilationHints();
-    const pairs = Array.from({ length: users }, () => ({
-      channel: new MessageChannel(),
-      sent: new Int32Array(new SharedArrayBuffer(4)),
-    }));
-    this.links = pairs.map(({ channel, sent }) => ({ port: channel.port1, sent }));
-    const ours = pairs.map(({ channel, sent }): TranslatorLink => ({ port: channel.port2, sent }));
+    const { port1, port2 } = new MessageChannel();
+    const sent = new Int32Array(new SharedArrayBuffer(4));
+    this.link = { port: port1, sent };
     this.#worker = new Worker(new URL('./translator-worker.js', import.meta.url), {
       name: 'translator',
-      workerData: ours,
-      transferList: ours.map(({ port }) => port),
+      workerData: { port: port2, sent } satisfies TranslatorLink,
+      transferList: [port2],
     });
     this.#worker.on('error', (error) => process.emitWarning(`the translator ended: ${error.message}`));
   }

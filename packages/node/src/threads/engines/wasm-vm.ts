@@ -2,20 +2,10 @@
 import { WasmEngine } from '@lodger/vmm/engine/wasm/engine.js';
 import { HostError } from '@lodger/vmm/errors/host-error.js';
 import { compileOptimized } from './compile-optimized.ts';
-import { sumOfExits } from './engine-threads.ts';
 import type { ThreadVm, ThreadVmConfig } from './engine-threads.ts';
 import { compileThere } from './translation.ts';
-import { wasmThreads } from './wasm.ts';
 
-export function createVm({
-  backing,
-  irqchip,
-  tuning = {},
-  translator,
-  watch,
-  profile = false,
-  ...config
-}: ThreadVmConfig): ThreadVm {
+export function createVm({ backing, irqchip, tuning = {}, translator, ...config }: ThreadVmConfig): ThreadVm {
   const option = backing?.prefault ? 'prefault' : backing?.hugePages ? 'hugePages' : irqchip && 'irqchip';
   const tuned = Object.entries(tuning).find(([, value]) => value !== undefined)?.[0];
   if (option ?? tuned) {
@@ -26,16 +16,13 @@ export function createVm({
   }
   const vm = new WasmEngine({
     compileCore: compileOptimized,
-    vcpuThreads: wasmThreads.vcpuThreads,
-    ...(translator && { translator: { createCompiler: compileThere(translator), ...(watch && { watch }) } }),
-    profile,
+    ...(translator && { translator: { createCompiler: compileThere(translator) } }),
   }).createVm(config);
   return {
     vm,
     shared: vm.shared,
     attend: () => vm.attend(),
     sleep: (milliseconds) => vm.sleep(milliseconds),
-    profile: () => vm.profile(),
-    statistics: (exits) => ({ engine: 'wasm', exits: sumOfExits(exits), ...vm.statistics() }),
+    statistics: () => ({ engine: 'wasm', ...vm.statistics() }),
   };
 }

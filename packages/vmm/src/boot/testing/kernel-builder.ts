@@ -21,18 +21,9 @@ export interface ElfOptions {
   readonly segments: readonly SegmentOptions[];
   readonly notes?: readonly NoteOptions[];
   readonly interpreter?: boolean;
-  /** Functions, for a symbol table. */
-  readonly symbols?: readonly SymbolOptions[];
 }
 
-export interface SymbolOptions {
-  readonly name: string;
-  readonly address: bigint;
-  readonly size?: number;
-  readonly local?: boolean;
-}
-
-/** An ELF executable: headers, then each segment's bytes behind the other, then the symbol table if there are symbols. */
+/** An ELF executable: headers, then each segment's bytes behind the other. */
 export function buildElf(options: ElfOptions): Uint8Array {
   const wide = (options.bits ?? 64) === 64;
   const notes = concat((options.notes ?? []).map(buildNote));
@@ -70,47 +61,7 @@ export function buildElf(options: ElfOptions): Uint8Array {
     file.set(part.bytes, offset);
     offset += part.bytes.length;
   });
-  return options.symbols ? withSymbols(file, wide, options.symbols) : file;
-}
-
-/** Sections: none, symbols, names. */
-function withSymbols(file: Uint8Array, wide: boolean, symbols: readonly SymbolOptions[]): Uint8Array {
-  const names = concat(['', ...symbols.map(({ name }) => name)].map((name) => new TextEncoder().encode(`${name}\0`)));
-  const entrySize = wide ? 24 : 16;
-  const table = new Uint8Array((1 + symbols.length) * entrySize);
-  const view = new DataView(table.buffer);
-  let nameAt = 1;
-  symbols.forEach(({ name, address, size = 0, local = false }, i) => {
-    const at = (i + 1) * entrySize;
-    view.setUint32(at, nameAt, true);
-    nameAt += name.length + 1;
-    view.setUint8(at + (wide ? 4 : 12), ((local ? 0 : 1) << 4) | 2);
-    view.setUint16(at + (wide ? 6 : 14), 1, true);
-    if (wide) view.setBigUint64(at + 8, address, true);
-    else view.setUint32(at + 4, Number(address), true);
-    if (wide) view.setBigUint64(at + 16, BigInt(size), true);
-    else view.setUint32(at + 8, size, true);
-  });
-  const sectionSize = wide ? 64 : 40;
-  const headers = new Uint8Array(3 * sectionSize);
-  const sections = new DataView(headers.buffer);
-  const parts = [table, names];
-  let offset = file.length;
-  parts.forEach((bytes, i) => {
-    const at = (i + 1) * sectionSize;
-    // SHT_SYMTAB, SHT_STRTAB
-    sections.setUint32(at + 4, i + 2, true);
-    sections.setUint32(at + (wide ? 24 : 16), offset, true);
-    sections.setUint32(at + (wide ? 32 : 20), bytes.length, true);
-    sections.setUint32(at + (wide ? 40 : 24), 2, true);
-    offset += bytes.length;
-  });
-  const whole = concat([file, ...parts, headers]);
-  const header = new DataView(whole.buffer);
-  header.setUint32(wide ? 40 : 32, offset, true);
-  header.setUint16(wide ? 58 : 46, sectionSize, true);
-  header.setUint16(wide ? 60 : 48, 3, true);
-  return whole;
+  return file;
 }
 
 function buildNote({ owner, type, description }: NoteOptions): Uint8Array {

@@ -1,5 +1,5 @@
 /** The CPU model of the engine's vCPUs: CPUID, the MSRs beside the state block, the paravirtual interface. */
-import type { VcpuInterrupts } from '../../interrupts/vcpu-interrupts.ts';
+import type { IrqChip } from '../../interrupts/irqchip.ts';
 import type { GuestMemory } from '../../memory/guest-memory.ts';
 import type { Clock } from '../../time/clock.ts';
 import type { TscRate } from '../../time/tsc-rate.ts';
@@ -27,11 +27,7 @@ export interface CpuModelConfig {
   readonly clock: Clock;
   readonly tsc: TscRate;
   readonly memory: GuestMemory;
-  readonly interrupts: VcpuInterrupts;
-  /** The vCPUs that take turns in this thread. */
-  readonly sharing: number;
-  /** Where random numbers come from. Default: the runtime's cryptography (Web Crypto API). */
-  readonly entropy?: ((target: Uint8Array<ArrayBuffer>) => void) | undefined;
+  readonly irqchip: IrqChip;
   /** What RDTSC adds to the ticks in the clock's nanoseconds. */
   tscOffset(vcpu: number): bigint;
 }
@@ -74,7 +70,7 @@ export class CpuModel {
     this.#model = portableModel(this.choice);
     this.decoderFeatures = decoderFeatures(this.#model);
     this.paravirtual = new Paravirtual(config);
-    this.#accounting = new RunAccounting(this.paravirtual.stealTime, config.clock, config.sharing);
+    this.#accounting = new RunAccounting(this.paravirtual.stealTime, config.clock, config.vcpus);
   }
 
   /** State components that XCR0 may turn on. */
@@ -89,7 +85,7 @@ export class CpuModel {
       apicId: id,
       vcpus: this.#config.vcpus,
       osxsave: (cpu.u32(Cpu.Cr4) & Cr4OsXSave) !== 0,
-      apicEnabled: (this.#config.interrupts.apic(id).apicBase & ApicEnabled) !== 0n,
+      apicEnabled: (this.#config.irqchip.apic(id).apicBase & ApicEnabled) !== 0n,
       xcr0: cpu.u64(Cpu.Xcr0),
     });
   }
@@ -115,12 +111,8 @@ export class CpuModel {
     this.#accounting.stopped(id, runnable);
   }
 
-  /** For RDRAND and RDSEED. */
+  /** For RDRAND and RDSEED: what the runtime's cryptography (Web Crypto API) gives. */
   random(): bigint {
-    const number = new BigUint64Array(1);
-    const { entropy } = this.#config;
-    if (entropy) entropy(new Uint8Array(number.buffer));
-    else crypto.getRandomValues(number);
-    return number[0]!;
+    return crypto.getRandomValues(new BigUint64Array(1))[0]!;
   }
 }

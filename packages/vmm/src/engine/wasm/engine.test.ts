@@ -3,7 +3,6 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { HostError } from '../../errors/host-error.ts';
 import { gpa } from '../../memory/address.ts';
-import { InstructionClock } from '../../time/instruction-clock.ts';
 import { ManualClock } from '../../time/manual-clock.ts';
 import { createDecodedInstruction, createDecoder } from '../../x86/decode/decoder.ts';
 import { allRows } from '../../x86/instructions/table/rows.ts';
@@ -96,7 +95,7 @@ test('every instruction form that the decoder knows compiles, or has no semantic
     const form = formOf(decoded, true);
     if (known.has(form.key)) return;
     known.add(form.key);
-    if (vm.thread.handlers.handlerOf(form) === undefined) missing.add(form.form.mnemonic);
+    if (vm.handlers.handlerOf(form) === undefined) missing.add(form.form.mnemonic);
   };
   for (const codeSize of [16, 64] as const) {
     for (const prefix of prefixes) {
@@ -152,63 +151,5 @@ describe('what a host asks for and cannot have', () => {
     slot(1, 0);
     slot(2, 4096);
     assert.equal(vm.memory.readU32(gpa(0x1000_0000)), 0);
-  });
-});
-
-describe('a clock that follows the instructions', () => {
-  /** again: inc ax; jmp again */
-  const spin = [0x40, 0xeb, 0xfd];
-
-  function deterministic(options: WasmEngineOptions, code: readonly number[]) {
-    const clock = new InstructionClock();
-    const vm = new WasmEngine(options).createVm({ memorySize: 2 * Mebibyte, vcpus: 1, clock });
-    return { clock, vcpu: start(vm, code) };
-  }
-
-  for (const options of [{}, { stopsAnywhere: true }]) {
-    test(`a run ends at its deadline, to the instruction: ${JSON.stringify(options)}`, () => {
-      const { clock, vcpu } = deterministic(options, spin);
-      let before = BigInt(vcpu.state().regs.rax);
-      for (const [deadline, increments] of [
-        [1, 1n],
-        [2, 0n],
-        [3, 1n],
-        [1003, 500n],
-        [50_004, 24_500n],
-      ] as const) {
-        assert.equal(vcpu.run(deadline).kind, 'interrupted');
-        assert.equal(clock.now(), deadline);
-        const { rax } = vcpu.state().regs;
-        assert.equal(BigInt.asUintN(16, rax - before), increments);
-        before = rax;
-      }
-    });
-  }
-
-  test('a run with a deadline that has passed still gets on', () => {
-    const { clock, vcpu } = deterministic({}, spin);
-    vcpu.run(10);
-    vcpu.run(5);
-    assert.equal(clock.now(), 11);
-  });
-
-  test('RDTSC sees the instructions before it in its block, and itself', () => {
-    // nop; nop; rdtsc; hlt
-    const { vcpu } = deterministic({}, [0x90, 0x90, 0x0f, 0x31, 0xf4]);
-    assert.equal(vcpu.run(100).kind, 'halt');
-    assert.equal(vcpu.state().regs.rax & 0xffff_ffffn, 3n);
-  });
-
-  test('a repetition is one instruction, in however many pieces it is done', () => {
-    // mov cx, 1000; rep stosb; hlt
-    const { clock, vcpu } = deterministic({}, [0xb9, 0xe8, 0x03, 0xf3, 0xaa, 0xf4]);
-    assert.equal(vcpu.run(100).kind, 'halt');
-    assert.equal(clock.instructions, 3);
-  });
-
-  test('several processors are refused', () => {
-    const create = () =>
-      new WasmEngine().createVm({ memorySize: 2 * Mebibyte, vcpus: 2, clock: new InstructionClock() });
-    assert.throws(create, (error) => error instanceof HostError && /--cpus 1/.test(error.message));
   });
 });

@@ -1,46 +1,48 @@
 /**
  * Guest memory in the engine's shared WebAssembly.Memory, for any thread that holds it.
  *
- * A thread drops its own translated code on written pages at once, and asks the other threads that have code there to do
- * so, and waits for them (rare: a device writes to a page that held code).
+ * The vCPU thread drops translated code on written pages at once; other threads ask it to and wait for it (rare: a
+ * device writes to a page that held code).
  */
 import type { GuestPhysicalAddress } from '../../memory/address.ts';
 import type { GuestMemory, MemoryRange } from '../../memory/guest-memory.ts';
-import { CodeWriters, type OwnCode } from './softmmu/code-writers.ts';
-import type { VmLayout } from './softmmu/vm-layout.ts';
+import { StaleRequest, VmBlock, VmField, type VmLayout } from './softmmu/vm-layout.ts';
 
 /** RAM as slots: guest-physical range and where it is in the shared memory. Plain data: can be sent to other threads. */
 export interface RamRange extends MemoryRange {
   readonly host: number;
 }
 
-export type { OwnCode } from './softmmu/code-writers.ts';
-
 export interface SharedMemoryDescription {
   readonly buffer: SharedArrayBuffer;
   readonly ranges: readonly RamRange[];
-  readonly layout: Pick<VmLayout, 'ram' | 'codeLines' | 'staleCode' | 'threads'>;
+  readonly layout: Pick<VmLayout, 'ram' | 'codeLines' | 'staleCode'>;
 }
+
+/** How long another thread waits for the vCPU thread to drop code, in milliseconds, before it looks again. */
+const StaleWait = 10;
 
 export class SharedGuestMemory implements GuestMemory {
   readonly size: number;
   readonly ranges: readonly RamRange[];
   readonly #bytes: Uint8Array;
   readonly #view: DataView;
-  readonly #ram: number;
-  readonly #writers: CodeWriters;
+  readonly #words: Int32Array;
+  readonly #layout: SharedMemoryDescription['layout'];
   /** RAM and the memory slots that were added. */
   #slots: readonly RamRange[];
+  /** Set on the vCPU thread: drops the code of a RAM page. */
+  #dropCode: ((page: number) => void) | undefined;
 
-  /** `own`: of a thread that runs vCPUs. */
-  constructor(description: SharedMemoryDescription, own?: OwnCode) {
+  constructor(description: SharedMemoryDescription, dropCode?: (page: number) => void) {
     this.ranges = description.ranges;
     this.size = description.ranges.reduce((sum, { length }) => sum + length, 0);
     this.#bytes = new Uint8Array(description.buffer);
     this.#view = new DataView(description.buffer);
-    this.#ram = description.layout.ram;
+    this.#words = new Int32Array(description.buffer);
+    this.#layout = description.layout;
     this.#slots = description.ranges;
-    this.#writers = new CodeWriters(description.buffer, description.layout, own);
+    this.#dropCode = dropCode;
   }
 
   /** Replaces the memory slots, RAM included, that this thread's accesses reach. */
@@ -104,9 +106,38 @@ export class SharedGuestMemory implements GuestMemory {
     for (const range of this.#slots) {
       const start = Math.max(address, range.start);
       const end = Math.min(address + length, range.start + range.length);
-      if (start >= end) continue;
-      const host = range.host + (start - range.start) - this.#ram;
-      this.#writers.written(host >>> 12, (host + (end - start) - 1) >>> 12);
+      if (start < end) this.#dropRange(range.host + (start - range.start), end - start);
+    }
+  }
+
+  #dropRange(host: number, length: number): void {
+    const first = (host - this.#layout.ram) >>> 12;
+    const last = (host + length - 1 - this.#layout.ram) >>> 12;
+    let asked = false;
+    for (let page = first; page <= last; page++) {
+      const lines = (this.#layout.codeLines >> 2) + page * 2;
+      if ((this.#words[lines]! | this.#words[lines + 1]!) === 0) continue;
+      if (this.#dropCode) this.#dropCode(page);
+      else {
+        Atomics.store(this.#words, (this.#layout.staleCode >> 2) + page, 1);
+        asked = true;
+      }
+    }
+    if (asked) this.#askToDrop();
+  }
+
+  /** Another thread's request: the write counts as done when the vCPU thread has dropped the code. */
+  #askToDrop(): void {
+    const pending = (VmBlock + VmField.StalePending) >> 2;
+    const attention = (VmBlock + VmField.Attention) >> 2;
+    Atomics.store(this.#words, pending, StaleRequest.Asked);
+    Atomics.store(this.#words, attention, 1);
+    Atomics.notify(this.#words, attention);
+    // Bounded: a vCPU thread that ended will not answer
+    for (let tries = 0; tries < 100; tries++) {
+      const state = Atomics.load(this.#words, pending);
+      if (state === StaleRequest.None) return;
+      Atomics.wait(this.#words, pending, state, StaleWait);
     }
   }
 

@@ -1,7 +1,7 @@
 /** A vCPU of the wasm engine: runs the interpreter, takes events, turns loop exits into VcpuExits. */
 import type { AccessSize } from '../../bus/bus-device.ts';
 import type { VcpuEvent } from '../../interrupts/interrupt-message.ts';
-import type { VcpuInterrupts } from '../../interrupts/vcpu-interrupts.ts';
+import type { IrqChip } from '../../interrupts/irqchip.ts';
 import { HostError } from '../../errors/host-error.ts';
 import { gpa } from '../../memory/address.ts';
 import type { TscRate } from '../../time/tsc-rate.ts';
@@ -15,7 +15,6 @@ import { EventKind } from './interpreter/events.ts';
 import { Rflag } from './emit/lazy-flags.ts';
 import { Record } from './interpreter/record.ts';
 import type { Paravirtual } from './pv/paravirtual.ts';
-import type { Profiler } from './profiler.ts';
 import type { RareCpu } from './rare/rare-cpu.ts';
 import { ModeKey } from './softmmu/block-header.ts';
 import { initState, loadState, saveShadow, saveState } from './vcpu-state.ts';
@@ -27,8 +26,6 @@ import type { ForeignState, VcpuParts } from './vcpu-state.ts';
  */
 const SliceInstructions = 10_000;
 const LongestSlice = 160_000;
-/** How many instructions a slice may do beyond its budget: translated code that does not loop, or a block of the interpreter. */
-const LongestOvershoot = 640;
 /** What an exit that is answered here, or a single step, counts as: a guest that polls must not keep the thread. */
 const RoundTripInstructions = 100;
 const NmiVector = 2;
@@ -39,12 +36,10 @@ const Dr6SingleStep = 1n << 14n;
 
 /** What the vCPU needs of its VM. */
 export interface VcpuHost {
-  readonly interrupts: VcpuInterrupts;
+  readonly irqchip: IrqChip;
   readonly core: CoreExports;
   readonly tsc: TscRate;
   readonly paravirtual: Paravirtual;
-  /** Where somebody wants to know what the guest spends its time on. */
-  readonly profiler: Profiler | undefined;
   /** State components that XCR0 may turn on. */
   readonly xstateSupported: bigint;
   /** The clock's nanoseconds. */
@@ -57,20 +52,13 @@ export interface VcpuHost {
   tscChanged(): void;
   /** True when a thread wants the vCPU thread's attention. */
   attentionWanted(): boolean;
-  /** Around everything that touches guest memory. */
-  enterGuest(): void;
-  leaveGuest(): void;
-  /** Of a VM whose clock follows the instructions: what a run must stop for. */
-  readonly exact: { now(): number; nextDeadline(): number; readonly stopsAnywhere: boolean } | undefined;
-  /** Between two instructions: drops code that other threads wrote to. */
+  /** Drops code that other threads wrote to. */
   dropStale(): void;
   flushTranslations(cpu: number): void;
   /** Takes translated code that has been compiled meanwhile. */
   beforeSlice(): void;
-  /** A slice ended in a block, at Cpu.SampledRip. */
-  sample(vcpu: number, block: number): void;
-  /** The guest spins: whatever it waits for may need the host's processor. */
-  letOthersRun(): void;
+  /** A slice ended before a block. Answers whether it is translated. */
+  sample(vcpu: number, block: number): boolean;
   /** Writes steal time and the like before the guest goes on. */
   beforeRun(id: number): void;
   /** `wantsMore`: the vCPU is runnable, so that time until its next run is stolen from it. */
@@ -100,9 +88,6 @@ export class WasmVcpu implements Vcpu {
   readonly #foreign: ForeignState = { msrs: [], xsave: undefined };
   readonly #exits = createExits();
   #debug: VcpuDebug = {};
-  /** Of a deterministic run: the clock's time at its start, and when it must come back. */
-  #started = 0;
-  #deadline = Infinity;
 
   constructor(id: number, cpu: RareCpu, host: VcpuHost) {
     this.id = id;
@@ -114,7 +99,6 @@ export class WasmVcpu implements Vcpu {
   }
 
   get runnable(): boolean {
-    this.#host.interrupts.receive();
     if (this.#initPending || this.#sipiVector >= 0) return true;
     if (this.#mpState === 'runnable') return true;
     return this.#mpState === 'halted' && (this.#nmiTakeable || this.#interruptTakeable);
@@ -136,22 +120,13 @@ export class WasmVcpu implements Vcpu {
     }
   }
 
-  run(deadline = Infinity): VcpuExit {
-    this.#host.interrupts.receive();
+  run(): VcpuExit {
     this.#finishPending();
     this.#startUp();
     if (this.#mpState === 'uninitialized' || this.#mpState === 'init-received') return this.#exits.halt;
     this.#host.beforeRun(this.id);
     this.#quota = this.#slice;
-    this.#started = this.#host.exact?.now() ?? 0;
-    this.#deadline = deadline;
-    this.#host.enterGuest();
     const exit = this.#runUntilExit();
-    this.#host.leaveGuest();
-    if (this.#spins) {
-      this.#spins = false;
-      this.#host.letOthersRun();
-    }
     this.#host.afterRun(this.id, this.#mpState === 'runnable');
     return exit;
   }
@@ -162,31 +137,16 @@ export class WasmVcpu implements Vcpu {
       this.#host.dropStale();
       // An instruction whose device accesses were answered in part is completed first
       if (!this.#replaying) {
-        this.#host.interrupts.receive();
-        this.#startUp();
-        if (this.#kicked || this.#isOver) {
+        if (this.#kicked || this.#quota <= 0) {
           this.#kicked = false;
           return this.#exits.interrupted;
         }
-        if (this.#mpState === 'init-received') return this.#exits.halt;
         if (!this.#takeEvents()) return this.#exits.shutdown;
         if (this.#mpState === 'halted') return this.#exits.halt;
       }
       const result = this.#go();
       if (result) return result;
     }
-  }
-
-  /** The run comes back without an exit. Slices of deterministic ones are nothing that the guest could notice. */
-  get #isOver(): boolean {
-    if (this.#host.exact === undefined) return this.#quota <= 0;
-    return this.#untilStop <= 0 || this.#host.attentionWanted();
-  }
-
-  /** Instructions that a deterministic run may still take: to the next event, but at least one, so that every run gets on. */
-  get #untilStop(): number {
-    const { now, nextDeadline } = this.#host.exact!;
-    return Math.ceil(Math.max(Math.min(this.#deadline, nextDeadline()), this.#started + 1) - now());
   }
 
   setDebug(debug: VcpuDebug): void {
@@ -208,10 +168,7 @@ export class WasmVcpu implements Vcpu {
     if (!isReplay && this.#debug.breakpoints?.includes(this.#linearRip)) return this.#debugExit('breakpoint');
     const before = this.cpu.u32(Cpu.Retired);
     const stepped = this.#step;
-    const { profiler } = this.#host;
-    profiler?.enter(this.cpu);
     const exit = stepped ? this.#runStep() : this.#runSlice();
-    profiler?.leave(this.id, this.cpu, this.#linearRip);
     const retired = (this.cpu.u32(Cpu.Retired) - before) >>> 0;
     this.#quota -= retired + RoundTripInstructions;
     if (exit === LoopExit.Budget && !stepped && !this.#step) this.#quota = 0;
@@ -263,8 +220,8 @@ export class WasmVcpu implements Vcpu {
   }
 
   get #parts(): VcpuParts {
-    const { interrupts, tsc, paravirtual, xstateSupported, now } = this.#host;
-    const apic = interrupts.apic(this.id);
+    const { irqchip, tsc, paravirtual, xstateSupported, now } = this.#host;
+    const apic = irqchip.apic(this.id);
     const firstTscOffset = this.id === 0 ? undefined : this.#host.firstTscOffset();
     const { id, cpu } = this;
     return { id, cpu, apic, tsc, paravirtual, foreign: this.#foreign, xstateSupported, firstTscOffset, now };
@@ -282,7 +239,7 @@ export class WasmVcpu implements Vcpu {
     return this.#nmiPending && this.cpu.u32(Cpu.NmiMasked) === 0;
   }
   get #interruptTakeable(): boolean {
-    return (this.cpu.u32(Cpu.Rflags) & Rflag.Interrupt) !== 0 && this.#host.interrupts.pendingInterrupt(this.id);
+    return (this.cpu.u32(Cpu.Rflags) & Rflag.Interrupt) !== 0 && this.#host.irqchip.pendingInterrupt(this.id);
   }
 
   /** INIT and SIPI (SDM Vol. 3A "Processor State After Reset", "MP Initialization Protocol Algorithm"). */
@@ -315,7 +272,7 @@ export class WasmVcpu implements Vcpu {
 
   /** Delivers what is pending and deliverable. False on a triple fault. */
   #takeEvents(): boolean {
-    const { interrupts, core } = this.#host;
+    const { irqchip, core } = this.#host;
     const { cpu } = this;
     if (this.#injected) {
       const events = this.#injected;
@@ -328,14 +285,14 @@ export class WasmVcpu implements Vcpu {
       this.#mpState = 'runnable';
       if (core.interrupt(cpu.at, NmiVector, EventKind.External) !== 0) return false;
     }
-    let waits = interrupts.pendingInterrupt(this.id);
+    let waits = irqchip.pendingInterrupt(this.id);
     if (waits && this.#interruptible) {
-      const vector = interrupts.acknowledge(this.id);
+      const vector = irqchip.acknowledge(this.id);
       if (vector >= 0) {
         this.#mpState = 'runnable';
         if (core.interrupt(cpu.at, vector, EventKind.External) !== 0) return false;
       }
-      waits = interrupts.pendingInterrupt(this.id);
+      waits = irqchip.pendingInterrupt(this.id);
     }
     cpu.setU32(Cpu.InterruptWindow, (waits ? 1 : 0) | (this.#nmiPending ? 2 : 0));
     return true;
@@ -358,38 +315,16 @@ export class WasmVcpu implements Vcpu {
   #runSlice(): LoopExit {
     const { cpu } = this;
     cpu.setU32(Cpu.Shadow, 0);
-    const budget = this.#host.exact ? this.#exactBudget : this.#host.attentionWanted() ? 1 : this.#quota;
-    if (budget < 0) return this.#runOne();
+    const budget = this.#host.attentionWanted() ? 1 : this.#quota;
     cpu.setU32(Cpu.Budget, budget);
     cpu.setU32(Cpu.SampledBlock, 0);
     this.#host.beforeSlice();
-    const before = cpu.u32(Cpu.Retired);
-    const translatedBefore = cpu.u32(Cpu.RegionRetired);
     const exit = this.#host.core.run(cpu.at, budget) as LoopExit;
     const block = cpu.u32(Cpu.SampledBlock);
-    if (block !== 0) this.#host.sample(this.id, block);
-    const retired = (cpu.u32(Cpu.Retired) - before) >>> 0;
-    const interpreted = retired - ((cpu.u32(Cpu.RegionRetired) - translatedBefore) >>> 0);
-    if (interpreted > SliceInstructions) this.#slice = SliceInstructions;
-    else if (exit === LoopExit.Budget && interpreted < SliceInstructions / 2) {
-      this.#slice = Math.min(this.#slice * 2, LongestSlice);
+    if (block !== 0) {
+      const translated = this.#host.sample(this.id, block);
+      this.#slice = translated ? Math.min(this.#slice * 2, LongestSlice) : SliceInstructions;
     }
-    return exit;
-  }
-
-  /** One less than the instructions that can be done before a deterministic run's stop, come what may. */
-  get #exactBudget(): number {
-    const overshoot = this.#host.exact!.stopsAnywhere ? 0 : LongestOvershoot;
-    return Math.min(this.#untilStop - overshoot, this.#slice) - 1;
-  }
-
-  /** One instruction in the interpreter, in the way of a slice: the last ones before a deterministic run stops. */
-  #runOne(): LoopExit {
-    const { cpu } = this;
-    cpu.setU32(Cpu.ModeKey, cpu.u32(Cpu.ModeKey) | ModeKey.Step);
-    cpu.setU32(Cpu.Budget, 0);
-    const exit = this.#host.core.run(cpu.at, 0) as LoopExit;
-    cpu.setU32(Cpu.ModeKey, cpu.u32(Cpu.ModeKey) & ~ModeKey.Step);
     return exit;
   }
 
@@ -407,9 +342,8 @@ export class WasmVcpu implements Vcpu {
     cpu.setU32(Cpu.ReplayNext, 0);
     cpu.setU32(Cpu.Budget, 0);
     cpu.setU32(Cpu.Shadow, 0);
-    // The resume flag covers one instruction, where somebody asks for it: slices leave it, and so does a shadow that ends one
-    const asked = trapped || this.#replaying || this.#breakpoints || this.#debugged;
-    const resume = asked && (cpu.u32(Cpu.Rflags) & Rflag.Resume) !== 0;
+    // The resume flag covers one instruction
+    const resume = (cpu.u32(Cpu.Rflags) & Rflag.Resume) !== 0;
     const exit = core.run(cpu.at, 0) as LoopExit;
     cpu.setU32(Cpu.ModeKey, cpu.u32(Cpu.ModeKey) & ~ModeKey.Step);
     if (resume) cpu.setU32(Cpu.Rflags, cpu.u32(Cpu.Rflags) & ~Rflag.Resume);
@@ -460,7 +394,6 @@ export class WasmVcpu implements Vcpu {
   }
 
   #tripleFault = false;
-  #spins = false;
 
   /** Answers what belongs to the interrupt controllers; otherwise the exit to return, or undefined to go on. */
   #handle(exit: LoopExit): VcpuExit | undefined {
@@ -472,10 +405,6 @@ export class WasmVcpu implements Vcpu {
     switch (exit) {
       case LoopExit.Budget:
       case LoopExit.InterruptWindow:
-        return undefined;
-      case LoopExit.Spin:
-        this.#spins = true;
-        this.#quota = 0;
         return undefined;
       case LoopExit.PioRead:
         return this.#pioRead();
@@ -504,7 +433,7 @@ export class WasmVcpu implements Vcpu {
     const port = cpu.u32(Cpu.ExitAddress);
     const size = cpu.u32(Cpu.ExitSize) as 1 | 2 | 4;
     this.#pending = 'pio-read';
-    const own = this.#host.interrupts.readPort(port, size);
+    const own = this.#host.irqchip.readPort(port, size);
     const exit = Object.assign(this.#exits.pioRead, { port, size, value: own ?? 0 });
     if (own === undefined) return exit;
     this.#finishPending(exit.value);
@@ -517,7 +446,7 @@ export class WasmVcpu implements Vcpu {
     const size = cpu.u32(Cpu.ExitSize) as 1 | 2 | 4;
     const value = cpu.u32(Cpu.ExitValue);
     if (this.#stringPort) this.#pending = 'string-write';
-    if (!this.#host.interrupts.writePort(port, size, value)) {
+    if (!this.#host.irqchip.writePort(port, size, value)) {
       return Object.assign(this.#exits.pioWrite, { port, size, value });
     }
     this.#finishPending();
@@ -529,7 +458,7 @@ export class WasmVcpu implements Vcpu {
     const address = Number(cpu.u64(Cpu.ExitAddress));
     const size = cpu.u32(Cpu.ExitSize) as AccessSize;
     this.#pending = 'mmio-read';
-    const own = size === 8 ? undefined : this.#host.interrupts.readMmio(this.id, address, size);
+    const own = size === 8 ? undefined : this.#host.irqchip.readMmio(this.id, address, size);
     const exit = Object.assign(this.#exits.mmioRead, { address: gpa(address), size, value: BigInt(own ?? 0) });
     if (own === undefined) return exit;
     this.#finishPending();
@@ -542,7 +471,7 @@ export class WasmVcpu implements Vcpu {
     const size = cpu.u32(Cpu.ExitSize) as AccessSize;
     const value = BigInt.asUintN(size * 8, cpu.u64(Cpu.ExitValue));
     this.#pending = 'mmio-write';
-    if (size === 8 || !this.#host.interrupts.writeMmio(this.id, address, size, Number(value))) {
+    if (size === 8 || !this.#host.irqchip.writeMmio(this.id, address, size, Number(value))) {
       return Object.assign(this.#exits.mmioWrite, { address: gpa(address), size, value });
     }
     this.#finishPending();

@@ -21,20 +21,11 @@ import type {
   VectorPart,
   Width,
 } from '../../../x86/instructions/semantics/context.ts';
-import {
-  Cpu,
-  HandlerResult,
-  LoopExit,
-  PauseLimit,
-  SegmentField,
-  SegmentIndex,
-  segmentOffset,
-} from '../interpreter/cpu-layout.ts';
+import { Cpu, HandlerResult, LoopExit, SegmentField, SegmentIndex, segmentOffset } from '../interpreter/cpu-layout.ts';
 import type { MmuFunctions } from '../softmmu/mmu.ts';
 import {
   emitBulkPointer,
   emitLoad,
-  emitLockedUpdate,
   emitModify,
   emitModifyWrite,
   emitReadPointer,
@@ -54,8 +45,6 @@ export interface CoreFunctions {
   readonly segmented: FunctionRef;
   /** (cpu): privilege or code segment changed */
   readonly updateMode: FunctionRef;
-  /** vCPUs run at the same time: LOCK is to be atomic. */
-  readonly atomics: boolean;
   /** Index of a rare instruction's implementation. */
   rareIndex(name: string): number;
   /** Address of constant data, placed once. */
@@ -88,10 +77,6 @@ export abstract class BaseSemantics implements Semantics, OperandContext {
   abstract userFlag(): I32;
   abstract tlb(): I32;
   abstract leave(status: I32): void;
-  leaveOnSlowStatus(): void {
-    const status = this.f.let(this.cpu.load32(Cpu.SlowStatus));
-    this.f.unlikely(status, () => this.leave(status));
-  }
   abstract jump(target: I64): void;
   abstract branch(): void;
   abstract branchTarget(): Local<I64>;
@@ -172,7 +157,8 @@ export abstract class BaseSemantics implements Semantics, OperandContext {
       i32(bytes),
       i32(write ? 1 : 0),
     );
-    this.leaveOnSlowStatus();
+    const status = this.f.let(this.cpu.load32(Cpu.SlowStatus));
+    this.f.unlikely(status, () => this.leave(status));
     return linear;
   }
 
@@ -186,41 +172,6 @@ export abstract class BaseSemantics implements Semantics, OperandContext {
     const at = this.f.let(linear);
     const { value, host } = emitModify(this, at, width, stack);
     return { value, write: (result) => emitModifyWrite(this, at, host, width, result, stack) };
-  }
-  update(
-    linear: I64,
-    width: Width,
-    compute: (before: Local<I64>) => I64,
-    stack: StackAccess = false,
-  ): { before: Local<I64>; after: Local<I64> } {
-    const at = this.f.let(linear);
-    if (this.locked) return emitLockedUpdate(this, at, width, compute, stack);
-    const { value: before, write } = this.modify(at, width, stack);
-    const after = this.f.let(compute(before));
-    write(after);
-    return { before, after };
-  }
-  get locked(): boolean {
-    return this.core.atomics && (this.form.lock || this.form.mnemonic === 'XCHG');
-  }
-  withSplitLock(body: () => void): void {
-    const { mmu } = this.core;
-    if (this.locked) this.f.call(mmu.takeSplitLock);
-    body();
-    if (this.locked) this.f.call(mmu.releaseSplitLock);
-  }
-  spins(): void {
-    if (!this.core.atomics) return;
-    const pauses = this.f.let(this.state32(Cpu.Pauses).add(1));
-    this.setState32(Cpu.Pauses, pauses);
-    this.f.unlikely(pauses.geU(PauseLimit), () => {
-      this.setState32(Cpu.Pauses, 0);
-      this.setState32(Cpu.ExitKind, LoopExit.Spin);
-      this.leave(i32(HandlerResult.ExitAfter));
-    });
-  }
-  fence(): void {
-    if (this.core.atomics) this.f.fence();
   }
   bulkPointer(linear: I64, write: boolean): Local<I32> {
     return emitBulkPointer(this, this.f.let(linear), write);

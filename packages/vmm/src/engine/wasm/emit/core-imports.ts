@@ -16,10 +16,6 @@ const MmuSignatures: { readonly [K in keyof MmuFunctions]: Pick<FunctionRef, 'pa
   pointer: { params: ['i32', 'i64', 'i32', 'i32'], results: ['i32'] },
   commit: { params: ['i32', 'i64', 'i32'], results: [] },
   device: { params: ['i32', 'i32', 'i64', 'i32', 'i64'], results: ['i64'] },
-  exclusive: { params: ['i32', 'i64', 'i32', 'i32'], results: ['i32'] },
-  takeSplitLock: { params: [], results: [] },
-  releaseSplitLock: { params: [], results: [] },
-  afterWrite: { params: ['i32'], results: [] },
 };
 
 /** Helper functions by name: declared and defined at first use. */
@@ -39,7 +35,7 @@ export function helperRegistry(module: ModuleBuilder): CoreFunctions['helper'] {
 /** Declares the imports of a module of handlers or of translated code. */
 export function importCore(
   module: ModuleBuilder,
-  environment: Pick<CoreFunctions, 'rareIndex' | 'data' | 'atomics'>,
+  environment: Pick<CoreFunctions, 'rareIndex' | 'data'>,
   helper: CoreFunctions['helper'],
 ): CoreFunctions {
   const mmu = Object.fromEntries(
@@ -53,7 +49,6 @@ export function importCore(
     rare: module.importFunction('env', 'rare', ['i32', 'i32', 'i32'], ['i32']),
     segmented: module.importFunction('core', 'segmented', ['i32', 'i32', 'i64', 'i32', 'i32'], ['i64']),
     updateMode: module.importFunction('core', 'updateMode', ['i32'], []),
-    atomics: environment.atomics,
     rareIndex: environment.rareIndex,
     data: environment.data,
     helper,

@@ -17,8 +17,6 @@ export interface AccessContext {
   tlb(): I32;
   /** Emits: leave the handler with HandlerResult `status`. */
   leave(status: I32): void;
-  /** Emits: leave the handler with Cpu.SlowStatus unless that is 0. */
-  leaveOnSlowStatus(): void;
 }
 
 /** A pointer to writable bytes; after storing through it, `commit` moves a bounce buffer to its place. */
@@ -51,8 +49,13 @@ const accessFlags = (context: AccessContext, write: boolean, stack: boolean | I3
   return flags.or((write ? Access.Write : 0) | (stack ? Access.Stack : 0));
 };
 
+function leaveOnSlowStatus(context: AccessContext): void {
+  const status = context.f.let(context.cpu.load32(Cpu.SlowStatus));
+  context.f.unlikely(status, () => context.leave(status));
+}
+
 /** Emits `hit(host)` when the TLB holds the page and the access stays inside it, otherwise `miss()`. */
-export function probe(
+function probe(
   context: AccessContext,
   linear: Local<I64>,
   bytes: number,
@@ -85,7 +88,7 @@ export function emitLoad(
     (host) => f.set(value, loadRaw(host, width)),
     () => {
       const slow = f.callValue('i64', mmu.read, cpu, linear, i32(width / 8), accessFlags(context, false, stack));
-      context.leaveOnSlowStatus();
+      leaveOnSlowStatus(context);
       f.set(value, slow.signExtend(width));
     },
   );
@@ -109,7 +112,7 @@ export function emitStore(
     (host) => storeRaw(f, host, width, named),
     () => {
       f.call(mmu.write, cpu, linear, i32(width / 8), accessFlags(context, true, stack), named);
-      context.leaveOnSlowStatus();
+      leaveOnSlowStatus(context);
     },
   );
 }
@@ -135,7 +138,7 @@ export function emitModify(
     },
     () => {
       const slow = f.callValue('i64', mmu.modify, cpu, linear, i32(width / 8), accessFlags(context, true, stack));
-      context.leaveOnSlowStatus();
+      leaveOnSlowStatus(context);
       f.set(value, slow.signExtend(width));
       f.set(host, i32(0));
     },
@@ -159,71 +162,10 @@ export function emitModifyWrite(
     () => storeRaw(f, host, width, named),
     () => {
       f.call(mmu.write, cpu, linear, i32(width / 8), accessFlags(context, true, stack), named);
-      context.leaveOnSlowStatus();
+      leaveOnSlowStatus(context);
     },
     true,
   );
-}
-
-/**
- * LOCK: reads, computes and writes as one atomic access, again until nobody wrote in between. Misaligned bytes, and bytes
- * of a device, are changed under the split lock (docs/deviations.md "Memory order"). `compute` is emitted twice and must
- * do nothing but compute.
- */
-export function emitLockedUpdate(
-  context: AccessContext,
-  linear: Local<I64>,
-  width: Width,
-  compute: (before: Local<I64>) => I64,
-  stack: boolean | I32 = false,
-): { before: Local<I64>; after: Local<I64> } {
-  const { f, cpu, mmu } = context;
-  const bytes = width / 8;
-  const before = f.local('i64');
-  const after = f.local('i64');
-  const host = f.local('i32');
-  const flags = accessFlags(context, true, stack);
-  probe(
-    context,
-    linear,
-    bytes,
-    true,
-    (at) => f.set(host, at),
-    () => {
-      f.set(host, f.callValue('i32', mmu.exclusive, cpu, linear, i32(bytes), flags));
-      context.leaveOnSlowStatus();
-    },
-  );
-  const aligned = bytes === 1 ? host : host.ne(0).and(host.and(bytes - 1).eqz());
-  f.if(
-    aligned,
-    () =>
-      f.loop((again) => {
-        f.set(before, loadRaw(host, width));
-        f.set(after, compute(before));
-        const expected = f.let(before.zeroExtend(width));
-        const seen = f.compareExchange(host, width, expected, after);
-        f.brIf(again, seen.ne(expected), false);
-        f.unlikely(cpu.load32(Cpu.WrittenHost), () => f.call(mmu.afterWrite, cpu));
-      }),
-    () => {
-      f.call(mmu.takeSplitLock);
-      const value = f.callValue('i64', mmu.modify, cpu, linear, i32(bytes), flags);
-      const unlockOnStatus = (): void =>
-        f.unlikely(cpu.load32(Cpu.SlowStatus), () => {
-          f.call(mmu.releaseSplitLock);
-          context.leave(cpu.load32(Cpu.SlowStatus));
-        });
-      unlockOnStatus();
-      f.set(before, value.signExtend(width));
-      f.set(after, compute(before));
-      f.call(mmu.write, cpu, linear, i32(bytes), flags, after);
-      unlockOnStatus();
-      f.call(mmu.releaseSplitLock);
-    },
-    true,
-  );
-  return { before, after };
 }
 
 export function emitLoadV128(context: AccessContext, linear: Local<I64>): Local<V128> {
@@ -255,7 +197,7 @@ export function emitWritePointer(
         pointer.eq(cpu.add(Cpu.ScratchWrite)),
         () => {
           f.call(mmu.commit, cpu, linear, i32(bytes));
-          context.leaveOnSlowStatus();
+          leaveOnSlowStatus(context);
         },
         undefined,
         false,
@@ -281,7 +223,7 @@ function emitPointer(
     (host) => f.set(pointer, host),
     () => {
       f.set(pointer, f.callValue('i32', mmu.pointer, cpu, linear, i32(bytes), accessFlags(context, write, stack)));
-      context.leaveOnSlowStatus();
+      leaveOnSlowStatus(context);
       // A device's bytes behind a single-page access that is not RAM
     },
   );
@@ -295,7 +237,7 @@ export function emitBulkPointer(context: AccessContext, linear: Local<I64>, writ
   const take = (host: Local<I32>): void => f.set(pointer, host);
   probe(context, linear, 1, write, take, () => {
     f.drop(f.callValue('i32', mmu.resolve, cpu, linear, accessFlags(context, write, false), i32(1)));
-    context.leaveOnSlowStatus();
+    leaveOnSlowStatus(context);
     probe(context, linear, 1, write, take, () => {});
   });
   return pointer;

@@ -15,7 +15,6 @@ import type { OperandForm } from './form.ts';
 import {
   type AccessContext,
   emitLoad,
-  emitLockedUpdate,
   emitModify,
   emitModifyWrite,
   emitReadPointer,
@@ -25,8 +24,6 @@ import {
 
 /** The surroundings of an operand. */
 export interface OperandContext extends AccessContext {
-  /** The instruction's change of memory is one atomic access. */
-  readonly locked: boolean;
   readonly form: Form;
   segmented(segment: number | I32, offset: I64, bytes: number, write: boolean): Local<I64>;
   raiseIf(condition: I32, vector: number, errorCode?: number): void;
@@ -58,15 +55,6 @@ export abstract class BaseOperand implements Operand {
   }
   readModify(width?: Width): Local<I64> {
     return this.read(width);
-  }
-  update(
-    compute: (before: Local<I64>) => I64,
-    width: Width = asWidth(this.bits),
-  ): { before: Local<I64>; after: Local<I64> } {
-    const before = this.readModify(width);
-    const after = this.f.let(compute(before));
-    this.write(after, width);
-    return { before, after };
   }
   write(_value: I64, _width?: Width): void {
     throw this.#cannot('be written');
@@ -195,14 +183,6 @@ export abstract class BaseMemoryOperand extends BaseOperand {
     const { value, host } = emitModify(this.context, this.#at(width / 8, true), width, this.stack);
     this.#modifying = { host, width };
     return value;
-  }
-
-  override update(
-    compute: (before: Local<I64>) => I64,
-    width: Width = asWidth(this.bits),
-  ): { before: Local<I64>; after: Local<I64> } {
-    if (!this.context.locked) return super.update(compute, width);
-    return emitLockedUpdate(this.context, this.#at(width / 8, true), width, compute, this.stack);
   }
 
   override write(value: I64, width: Width = asWidth(this.bits)): void {

@@ -1,5 +1,4 @@
 /** Builds the body of one wasm function: statements in order, structured control flow with labels, pooled locals. */
-import { CodeBuffer } from './code-buffer.ts';
 import { unsigned } from './leb128.ts';
 import type { F32, F64, V128, Value } from './values.ts';
 import {
@@ -9,12 +8,10 @@ import {
   type I32Like,
   type I64Like,
   type Local,
-  Symbol16,
   type ValueType,
   i32,
   i64,
   localGet,
-  localIndex,
   narrowLocal,
   valueOf,
   valueTypeByte,
@@ -42,66 +39,24 @@ export interface Label {
 }
 
 export interface FinishedBody {
-  readonly bytes: Uint8Array;
+  readonly bytes: number[];
   readonly hints: readonly { offset: number; likely: boolean }[];
-}
-
-/** i64.atomic.rmw*.cmpxchg(_u) (WebAssembly threads proposal, "Read-Modify-Write"). */
-const CompareExchange = {
-  8: { opcode: 0x4c, alignment: 0 },
-  16: { opcode: 0x4d, alignment: 1 },
-  32: { opcode: 0x4e, alignment: 2 },
-  64: { opcode: 0x49, alignment: 3 },
-} as const;
-
-/** Code that was emitted once, to be put into functions many times ({@link FunctionBuilder.record}). */
-export interface Template {
-  /** Bytes, and numbers of {@link Symbol16}. */
-  readonly code: Uint16Array;
-  readonly locals: readonly ValueType[];
-}
-
-type FreeLocals = Record<ValueType, number[]>;
-const noneFree = (): FreeLocals => ({ i32: [], i64: [], f32: [], f64: [], v128: [] });
-
-/** What is kept of a function for people who read its text. */
-export interface FunctionNotes {
-  /** Of locals, by index. */
-  readonly names: Map<number, string>;
-  /**
-   * In order: what the code from an offset on was emitted for; undefined for what belongs to nothing in particular. Offsets
-   * are those in the function's code when it is finished.
-   */
-  readonly places: { offset: number; place: number | undefined }[];
 }
 
 export class FunctionBuilder {
   readonly params: readonly ValueType[];
   readonly results: readonly ValueType[];
-  #code = new CodeBuffer();
-  /** What comes before {@link #code}. */
-  #prologue = new CodeBuffer();
+  readonly localTypes: ValueType[] = [];
+  readonly code: number[] = [];
   /** Branch hints: offset of the `if` or `br_if` in `code`, and whether it is likely taken (Branch Hinting proposal). */
-  #hints: { offset: number; likely: boolean }[] = [];
-  #localTypes: ValueType[] = [];
-  #firstLocal: number;
-  /** Undefined unless somebody asks: then to be set before anything is emitted. */
-  notes: FunctionNotes | undefined;
+  readonly hints: { offset: number; likely: boolean }[] = [];
   #depth = 0;
-  #free = noneFree();
+  readonly #free: Record<ValueType, number[]> = { i32: [], i64: [], f32: [], f64: [], v128: [] };
   #scope: { type: ValueType; index: number }[] | undefined;
-  /** While a template is recorded: the depth at its start, and the one label outside that it may branch to. */
-  #recording: { readonly depth: number; readonly outside: Label } | undefined;
 
   constructor(params: readonly ValueType[], results: readonly ValueType[]) {
     this.params = params;
     this.results = results;
-    this.#firstLocal = params.length;
-  }
-
-  /** Types of the locals beside the parameters. */
-  get localTypes(): readonly ValueType[] {
-    return this.#localTypes;
   }
 
   /** Of structured control flow around what is emitted next. */
@@ -111,34 +66,23 @@ export class FunctionBuilder {
 
   /** A place in what was emitted so far, to come {@link backTo}. */
   mark(): { readonly code: number; readonly hints: number } {
-    return { code: this.#code.length, hints: this.#hints.length };
+    return { code: this.code.length, hints: this.hints.length };
   }
   /** Takes back what was emitted since, which must not have left a block open. */
   backTo({ code, hints }: { readonly code: number; readonly hints: number }): void {
-    this.#code.truncate(code);
-    this.#hints.length = hints;
-    const places = this.notes?.places ?? [];
-    while (places.length > 0 && places.at(-1)!.offset > code) places.pop();
+    this.code.length = code;
+    this.hints.length = hints;
   }
 
-  /** Puts what `body` emits before everything emitted so far: outside of all blocks, once, without branch hints. */
+  /** Puts what `body` emits before everything emitted so far: outside of all blocks. */
   prepend(body: () => void): void {
     if (this.#depth !== 0) throw new Error('nothing can be put before an open block');
-    const code = this.#code;
-    const hints = this.#hints.length;
-    this.#code = this.#prologue;
+    const code = this.code.splice(0);
+    const hints = this.hints.splice(0);
     body();
-    this.#code = code;
-    if (this.#hints.length !== hints) throw new Error('branch hints cannot be put before others');
-  }
-
-  /** Notes what is emitted from here on is for. */
-  notePlace(place: number | undefined): void {
-    this.notes?.places.push({ offset: this.#code.length, place });
-  }
-  /** Notes what a local is called in text. */
-  noteName({ local }: Local<Value>, name: string): void {
-    this.notes?.names.set(local, name);
+    const shift = this.code.length;
+    this.emit(code);
+    this.hints.push(...hints.map(({ offset, likely }) => ({ offset: offset + shift, likely })));
   }
 
   param<T extends ValueType>(type: T, index: number): Local<ValueOfType[T]> {
@@ -150,8 +94,8 @@ export class FunctionBuilder {
   local<T extends ValueType>(type: T): Local<ValueOfType[T]> {
     let index = this.#free[type].pop();
     if (index === undefined) {
-      index = this.#firstLocal + this.#localTypes.length;
-      this.#localTypes.push(type);
+      index = this.params.length + this.localTypes.length;
+      this.localTypes.push(type);
     }
     this.#scope?.push({ type, index });
     return localGet(type, index) as Local<ValueOfType[T]>;
@@ -167,57 +111,8 @@ export class FunctionBuilder {
 
   set<T extends Value>(local: Local<T>, value: T): void {
     this.emit(value.code);
-    this.#code.push(0x21);
-    this.emit(localIndex(local.local));
-  }
-
-  /**
-   * Makes a template of what `body` emits, which is not emitted here. It may use locals from before, which must have the
-   * same indices wherever the template is put; branch within itself and to `outside`; and hold slots (`Symbol16.Slot`).
-   */
-  record(outside: Label, body: () => void): Template {
-    const code = this.#code;
-    const before = [this.#localTypes, this.#firstLocal, this.#free, this.#scope] as const;
-    this.#code = new CodeBuffer();
-    [this.#localTypes, this.#firstLocal, this.#free, this.#scope] = [[], Symbol16.Local, noneFree(), undefined];
-    this.#recording = { depth: this.#depth, outside };
-    try {
-      body();
-      return { code: this.#code.view().slice(), locals: this.#localTypes };
-    } finally {
-      [this.#localTypes, this.#firstLocal, this.#free, this.#scope] = before;
-      this.#code = code;
-      this.#recording = undefined;
-    }
-  }
-
-  /** Emits a template; `slot` answers what stands for a slot. */
-  place({ code, locals }: Template, outside: Label, slot: (number: number) => Code): void {
-    this.scope(() => {
-      const indices = locals.map((type) => unsigned(this.local(type).local));
-      const distance = this.#depth - outside.depth;
-      for (let i = 0; i < code.length; i++) {
-        const symbol = code[i]!;
-        if (symbol < Symbol16.Local) this.#code.push(symbol);
-        else if (symbol < Symbol16.Label) this.emit(indices[symbol - Symbol16.Local]!);
-        else if (symbol < Symbol16.Hint) this.emit(unsigned(distance + symbol - Symbol16.Label));
-        else if (symbol < Symbol16.Slot) this.#hint(symbol !== Symbol16.Hint);
-        else this.emit(slot(symbol - Symbol16.Slot));
-      }
-    });
-  }
-
-  #hint(likely: boolean): void {
-    if (this.#recording) this.#code.push(Symbol16.Hint + (likely ? 1 : 0));
-    else this.#hints.push({ offset: this.#code.length, likely });
-  }
-
-  /** How many levels of control flow a label is outside. */
-  #distance(label: Label): Code {
-    const recording = this.#recording;
-    if (!recording || label.depth > recording.depth) return unsigned(this.#depth - label.depth);
-    if (label !== recording.outside) throw new Error('a template branches to a label that it does not know');
-    return [Symbol16.Label + this.#depth - recording.depth];
+    this.code.push(0x21);
+    this.emit(unsigned(local.local));
   }
 
   /** Locals made inside `body` are free for reuse after it. */
@@ -242,19 +137,19 @@ export class FunctionBuilder {
 
   if(condition: I32, then: (end: Label) => void, otherwise?: () => void, likely?: boolean): void {
     this.emit(condition.code);
-    if (likely !== undefined) this.#hint(likely);
+    if (likely !== undefined) this.hints.push({ offset: this.code.length, likely });
     this.#structured([0x04, 0x40], (end) => {
       then(end);
       if (otherwise) {
-        this.#code.push(0x05);
+        this.code.push(0x05);
         otherwise();
       }
     });
   }
 
   br(label: Label): void {
-    this.#code.push(0x0c);
-    this.emit(this.#distance(label));
+    this.code.push(0x0c);
+    this.emit(unsigned(this.#depth - label.depth));
   }
 
   /** An `if` that is seldom true. */
@@ -264,18 +159,18 @@ export class FunctionBuilder {
 
   brIf(label: Label, condition: I32, likely?: boolean): void {
     this.emit(condition.code);
-    if (likely !== undefined) this.#hint(likely);
-    this.#code.push(0x0d);
-    this.emit(this.#distance(label));
+    if (likely !== undefined) this.hints.push({ offset: this.code.length, likely });
+    this.code.push(0x0d);
+    this.emit(unsigned(this.#depth - label.depth));
   }
 
   brTable(index: I32, labels: readonly Label[], otherwise: Label): void {
-    const depths = [...labels, otherwise].map((label) => this.#distance(label));
-    this.emit([index.code, 0x0e, unsigned(labels.length), depths]);
+    const depths = [...labels, otherwise].flatMap((label) => unsigned(this.#depth - label.depth));
+    this.emit([...index.code, 0x0e, ...unsigned(labels.length), ...depths]);
   }
 
   return(...values: Value[]): void {
-    this.emit([values.map((value) => value.code), 0x0f]);
+    this.emit([...values.flatMap((value) => [...value.code]), 0x0f]);
   }
 
   unreachable(): void {
@@ -302,41 +197,13 @@ export class FunctionBuilder {
     this.#store(0x39, address, offset, value);
   }
   storeV128(address: I32, offset: number, value: V128): void {
-    this.emit([address.code, value.code, 0xfd, 0x0b, 0, unsigned(offset)]);
-  }
-  /**
-   * Compares the `width` bits at a naturally aligned address with `expected` and, if they are equal, stores `value`: one
-   * atomic access. Names what was there, zero-extended. `expected` must be zero-extended.
-   */
-  compareExchange(address: I32, width: 8 | 16 | 32 | 64, expected: I64, value: I64): Local<I64> {
-    const { opcode, alignment } = CompareExchange[width];
-    return this.let(new I64([address.code, expected.code, value.code, 0xfe, opcode, alignment, 0])) as Local<I64>;
-  }
-  /** Exchanges an aligned 32-bit word; names what was there. */
-  exchange32(address: I32, offset: number, value: I32Like): Local<I32> {
-    return this.let(new I32([address.code, i32(value).code, 0xfe, 0x41, 2, unsigned(offset)])) as Local<I32>;
-  }
-  /** Stores an aligned 32-bit word after everything before. */
-  atomicStore32(address: I32, offset: number, value: I32Like): void {
-    this.emit([address.code, i32(value).code, 0xfe, 0x17, 2, unsigned(offset)]);
-  }
-  /** Waits while the aligned 32-bit word is `expected`, until somebody notifies it or for so many nanoseconds. */
-  wait32(address: I32, offset: number, expected: I32Like, nanoseconds: I64Like): void {
-    this.emit([address.code, i32(expected).code, i64(nanoseconds).code, 0xfe, 0x01, 2, unsigned(offset)]);
-    this.emit([0x1a]);
-  }
-  notify(address: I32, offset: number): void {
-    this.emit([address.code, i32(1).code, 0xfe, 0x00, 2, unsigned(offset), 0x1a]);
-  }
-  /** No access moves over it. */
-  fence(): void {
-    this.emit([0xfe, 0x03, 0x00]);
+    this.emit([...address.code, ...value.code, 0xfd, 0x0b, 0, ...unsigned(offset)]);
   }
   memoryCopy(to: I32, from: I32, length: I32): void {
-    this.emit([to.code, from.code, length.code, 0xfc, 0x0a, 0, 0]);
+    this.emit([...to.code, ...from.code, ...length.code, 0xfc, 0x0a, 0, 0]);
   }
   memoryFill(to: I32, byte: I32, length: I32): void {
-    this.emit([to.code, byte.code, length.code, 0xfc, 0x0b, 0]);
+    this.emit([...to.code, ...byte.code, ...length.code, 0xfc, 0x0b, 0]);
   }
 
   /** Calls a function whose results are none. */
@@ -354,36 +221,25 @@ export class FunctionBuilder {
 
   /** Calls through table 0 a function (type index `typeIndex`) of one i32 result. */
   callIndirect(typeIndex: number, tableSlot: I32, ...args: Value[]): Local<I32> {
-    const code = [args.map((arg) => arg.code), tableSlot.code, 0x11, unsigned(typeIndex), 0];
+    const code = [...args.flatMap((arg) => [...arg.code]), ...tableSlot.code, 0x11, ...unsigned(typeIndex), 0];
     return this.let(new I32(code)) as Local<I32>;
   }
 
   /** Evaluates an expression for its effect. */
   drop(value: Value): void {
-    this.emit([value.code, 0x1a]);
+    this.emit([...value.code, 0x1a]);
   }
 
   emit(code: Code): void {
-    for (let i = 0; i < code.length; i++) {
-      const part = code[i]!;
-      if (typeof part === 'number') this.#code.push(part);
-      else this.emit(part);
-    }
+    for (let i = 0; i < code.length; i++) this.code.push(code[i]!);
   }
 
   /** The function's body as the code section wants it, without its size. */
   finish(): FinishedBody {
-    const locals = [...unsigned(this.#localTypes.length)];
-    for (const type of this.#localTypes) locals.push(1, valueTypeByte[type]);
-    const start = locals.length + this.#prologue.length;
-    const bytes = new Uint8Array(start + this.#code.length + 1);
-    bytes.set(locals);
-    bytes.set(this.#prologue.view(), locals.length);
-    bytes.set(this.#code.view(), start);
-    bytes[bytes.length - 1] = 0x0b;
-    const hints = this.#hints.map(({ offset, likely }) => ({ offset: offset + start, likely }));
-    for (const place of this.notes?.places ?? []) place.offset += this.#prologue.length;
-    return { bytes, hints };
+    const locals = [...unsigned(this.localTypes.length)];
+    for (const type of this.localTypes) locals.push(1, valueTypeByte[type]);
+    const hints = this.hints.map(({ offset, likely }) => ({ offset: offset + locals.length, likely }));
+    return { bytes: locals.concat(this.code, [0x0b]), hints };
   }
 
   #structured(opening: Code, body: (label: Label) => void): void {
@@ -391,32 +247,31 @@ export class FunctionBuilder {
     this.#depth++;
     body({ depth: this.#depth });
     this.#depth--;
-    this.#code.push(0x0b);
+    this.code.push(0x0b);
   }
 
   #store(opcode: number, address: I32, offset: number, value: Value): void {
     this.emit(address.code);
     this.emit(value.code);
-    this.#code.push(opcode);
-    this.#code.push(0);
+    this.code.push(opcode, 0);
     this.emit(unsigned(offset));
   }
 }
 
-function callCode(callee: FunctionRef, args: readonly Value[]): Code {
-  const code: (number | Code)[] = [];
+function callCode(callee: FunctionRef, args: readonly Value[]): number[] {
+  const code: number[] = [];
   let fits = args.length === callee.params.length;
   for (let i = 0; i < args.length; i++) {
     const arg = args[i]!;
     fits &&= arg.type === callee.params[i];
-    code.push(arg.code);
+    for (let j = 0; j < arg.code.length; j++) code.push(arg.code[j]!);
   }
   if (!fits) {
     throw new Error(
       `${callee.name} takes (${callee.params.join(', ')}), got (${args.map((arg) => arg.type).join(', ')})`,
     );
   }
-  code.push(0x10, unsigned(callee.index));
+  code.push(0x10, ...unsigned(callee.index));
   return code;
 }
 

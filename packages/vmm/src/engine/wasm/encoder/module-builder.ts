@@ -109,7 +109,7 @@ export class ModuleBuilder {
 
   /** The module's bytes, with a name section for profilers. */
   finish(): Uint8Array<ArrayBuffer> {
-    const out: Bytes[] = [[0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00]];
+    const out: number[][] = [[0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00]];
     out.push(section(1, vector(this.#typeBytes)));
     out.push(section(2, vector(this.#importEntries())));
     out.push(section(3, vector(this.#functions.map((entry) => unsigned(entry.typeIndex)))));
@@ -125,20 +125,14 @@ export class ModuleBuilder {
     const hinted = this.#functions.filter((entry) => entry.body && entry.body.hints.length > 0);
     if (hinted.length > 0)
       out.push(section(0, [...text('metadata.code.branch_hint'), ...vector(hinted.map(branchHints))]));
-    out.push(...this.#codeSection());
+    out.push(section(10, vector(this.#functions.map((entry) => this.#body(entry.ref, entry.body)))));
     out.push(section(0, [...text('name'), ...this.#functionNames()]));
     return concatenate(out);
   }
 
-  /** In parts: bodies are large. */
-  #codeSection(): Bytes[] {
-    const bodies = this.#functions.flatMap(({ ref, body }) => {
-      if (!body) throw new Error(`${ref.name} is declared but not defined`);
-      return [unsigned(body.bytes.length), body.bytes];
-    });
-    const count = unsigned(this.#functions.length);
-    const size = bodies.reduce((sum, { length }) => sum + length, count.length);
-    return [[10], unsigned(size), count, ...bodies];
+  #body(ref: FunctionRef, body: FinishedBody | undefined): number[] {
+    if (!body) throw new Error(`${ref.name} is declared but not defined`);
+    return [...unsigned(body.bytes.length)].concat(body.bytes);
   }
 
   #importEntries(): number[][] {
@@ -163,9 +157,10 @@ export class ModuleBuilder {
 /** Branch Hinting proposal, "Appendix: Changes to the binary format". */
 function branchHints(entry: { ref: FunctionRef; body: FinishedBody | undefined }): number[] {
   const hints = entry.body?.hints ?? [];
-  const out = [...unsigned(entry.ref.index), ...unsigned(hints.length)];
-  for (const { offset, likely } of hints) out.push(...unsigned(offset), 1, likely ? 1 : 0);
-  return out;
+  return [
+    ...unsigned(entry.ref.index),
+    ...vector(hints.map(({ offset, likely }) => [...unsigned(offset), 1, likely ? 1 : 0])),
+  ];
 }
 
 function text(value: string): number[] {
@@ -183,9 +178,7 @@ function section(id: number, body: number[]): number[] {
   return [id, ...unsigned(body.length)].concat(body);
 }
 
-type Bytes = Uint8Array | readonly number[];
-
-function concatenate(parts: readonly Bytes[]): Uint8Array<ArrayBuffer> {
+function concatenate(parts: readonly number[][]): Uint8Array<ArrayBuffer> {
   const out = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
   let at = 0;
   for (const part of parts) {

@@ -9,10 +9,8 @@ import type { Semantic } from '../../../x86/instructions/semantics/context.ts';
 import { Access } from '../softmmu/access.ts';
 import { BlockHeader, BlockHeaderSize, ModeKey } from '../softmmu/block-header.ts';
 import { type MmuFunctions, defineMmu } from '../softmmu/mmu.ts';
-import { WalkResult } from '../softmmu/page-walk.ts';
 import { BlockHashBuckets, type VmLayout } from '../softmmu/vm-layout.ts';
 import {
-  CodePages,
   Cpu,
   FetchCacheEntry,
   HandlerResult,
@@ -23,7 +21,6 @@ import {
   SegmentField,
   SegmentIndex,
   fetchCacheEntry,
-  jumpGeneration,
   segmentOffset,
 } from './cpu-layout.ts';
 import { type EventFunctions, defineEvents } from './events.ts';
@@ -76,8 +73,6 @@ export interface CoreExports {
 export interface CoreImports {
   /** Drops decoded and translated code on written lines. Answers 1 when translated code that may be running was dropped. */
   codeWritten(cpu: number, host: number, size: number): number;
-  /** Other threads drop their code on lines that have been written. */
-  codeWrittenElsewhere(cpu: number, host: number, size: number): void;
   rare(cpu: number, record: number, index: number): number;
   /** Decodes the block at Cpu.Rip whose first byte is at `host`; 0 with a fault recorded. Cpu.SlowPhysical is its physical address. */
   decode(cpu: number, host: number): number;
@@ -86,6 +81,7 @@ export interface CoreImports {
 
 export interface CoreModule {
   readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly inlineCount: number;
 }
 
 /** Inline handlers with fixed numbers, before those of instruction forms. */
@@ -104,33 +100,23 @@ export const FixedHandler = {
 
 const FixedNames = ['resync', 'end', 'entry', 'shadow-end', 'translated'];
 
-/** Handler numbers of the loop's own handlers are below this. */
-export const inlineCount = (inline: readonly InlineHandler[]): number => FixedNames.length + inline.length;
-
-export interface CoreOptions {
-  /** Address of u32 counters by handler number: a core for benchmarks that counts what it executes. */
-  readonly counters?: number | undefined;
-  /** JavaScript finds in Cpu.Left how many instructions were executed. */
-  readonly exact?: boolean;
-}
-
 export function buildCore(
   layout: VmLayout,
   inline: readonly InlineHandler[],
-  environment: Pick<CoreFunctions, 'rareIndex' | 'data' | 'atomics'>,
-  { counters, exact = false }: CoreOptions = {},
+  environment: Pick<CoreFunctions, 'rareIndex' | 'data'>,
+  /** Address of u32 counters by handler number: a core for benchmarks that counts what it executes. */
+  counters?: number,
 ): CoreModule {
   const module = new ModuleBuilder();
   module.importMemory('env', 'memory', layout.wasmPages, layout.wasmPages);
   module.importTable('env', 'handlers', 1);
   const imports = {
     codeWritten: module.importFunction('env', 'codeWritten', ['i32', 'i32', 'i32'], ['i32']),
-    codeWrittenElsewhere: module.importFunction('env', 'codeWrittenElsewhere', ['i32', 'i32', 'i32'], []),
     rare: module.importFunction('env', 'rare', ['i32', 'i32', 'i32'], ['i32']),
     decode: module.importFunction('env', 'decode', ['i32', 'i32'], ['i32']),
     legacyEvent: module.importFunction('env', 'legacyEvent', ['i32', 'i32', 'i32'], ['i32']),
   };
-  const mmu = defineMmu(module, layout, imports, environment.atomics);
+  const mmu = defineMmu(module, layout, imports);
   const updateMode = defineUpdateMode(module);
   const segmented = defineSegmented(module, mmu.raise);
   const events = defineEvents(module, mmu, updateMode, imports.legacyEvent);
@@ -144,10 +130,10 @@ export function buildCore(
     helper: helperRegistry(module),
   };
   const run = module.declare('run', ['i32', 'i32'], ['i32']);
-  defineRun(module, run, { lookup, events, core, inline, counters, exact });
+  defineRun(module, run, { lookup, events, core, inline, counters });
   const exported = { run, updateMode, segmented, ...events, ...mmu };
   for (const [name, ref] of Object.entries(exported)) module.export(name, ref);
-  return { bytes: module.finish() };
+  return { bytes: module.finish(), inlineCount: FixedNames.length + inline.length };
 }
 
 /** Bucket of a physical address and key in the block hash: byte offset of its head. */
@@ -178,12 +164,11 @@ function defineLookup(module: ModuleBuilder, layout: VmLayout, mmu: MmuFunctions
     const hit = entry
       .load64(JumpCacheEntry.Tag)
       .eq(linear)
-      .and(entry.load32(JumpCacheEntry.Stamp).eq(jumpStamp(jumpGeneration(cpu, linear), key)));
+      .and(entry.load32(JumpCacheEntry.Stamp).eq(jumpStamp(cpu.load32(Cpu.JumpGeneration), key)));
     f.if(hit, () => f.if(cached.load16u(Record.Handler).ne(FixedHandler.Resync), () => f.return(cached)));
     const access = f.let(i32(Access.Execute).or(key.and(ModeKey.User).shrU(2)));
     const page = f.callValue('i64', mmu.walk, cpu, linear, access);
     f.if(page.eq(-1), () => f.return(i32(0)));
-    noteCodePage(f, cpu, linear, page);
     const physical = f.let(page.and(-4096n).or(linear.and(0xfff)));
     f.store64(cpu, Cpu.SlowPhysical, physical);
     const host = f.callValue('i32', mmu.hostOf, physical);
@@ -201,7 +186,7 @@ function defineLookup(module: ModuleBuilder, layout: VmLayout, mmu: MmuFunctions
       f.if(block.eqz(), () => f.return(i32(0)));
     });
     f.store64(entry, JumpCacheEntry.Tag, linear);
-    f.store32(entry, JumpCacheEntry.Stamp, jumpStamp(jumpGeneration(cpu, linear), key));
+    f.store32(entry, JumpCacheEntry.Stamp, jumpStamp(cpu.load32(Cpu.JumpGeneration), key));
     f.store32(entry, JumpCacheEntry.Block, block);
     f.return(block);
   });
@@ -211,22 +196,8 @@ function defineLookup(module: ModuleBuilder, layout: VmLayout, mmu: MmuFunctions
 function fillFetchCache(f: FunctionBuilder, cpu: I32, linear: Local<I64>, page: I32): void {
   const entry = f.let(fetchCacheEntry(cpu, linear));
   f.store64(entry, FetchCacheEntry.Tag, linear);
-  f.store32(entry, FetchCacheEntry.Stamp, jumpStamp(jumpGeneration(cpu, linear), cpu.load32(Cpu.ModeKey)));
+  f.store32(entry, FetchCacheEntry.Stamp, jumpStamp(cpu.load32(Cpu.JumpGeneration), cpu.load32(Cpu.ModeKey)));
   f.store32(entry, FetchCacheEntry.Page, page);
-}
-
-/** There are cached jumps to a page; `page` is its walk's result. */
-function noteCodePage(f: FunctionBuilder, cpu: I32, linear: I64, page: I64): void {
-  const inHalf = linear
-    .toI32()
-    .shrU(12)
-    .and(CodePages.PagesOfHalf - 1);
-  const upper = f.let(linear.shrU(63).toI32());
-  const bit = f.let(upper.mul(CodePages.PagesOfHalf).or(inHalf));
-  const byte = f.let(cpu.add(bit.shrU(3)));
-  f.store8(byte, CodePages.Offset, byte.load8u(CodePages.Offset).or(i32(1).shl(bit.and(7))));
-  const isLocal = page.toI32().and(WalkResult.Global).eqz();
-  f.if(upper.and(isLocal), () => f.store32(cpu, Cpu.LocalUpperCode, 1));
 }
 
 const jumpStamp = (generation: I32, key: I32): I32 => generation.shl(ModeKey.Bits).or(key);
@@ -291,7 +262,6 @@ interface RunParts {
   readonly core: CoreFunctions;
   readonly inline: readonly InlineHandler[];
   readonly counters: number | undefined;
-  readonly exact: boolean;
 }
 
 interface Loop {
@@ -300,8 +270,6 @@ interface Loop {
   /** Instructions left in the budget. */
   readonly left: Local<I32>;
   readonly pc: Local<I32>;
-  /** First record of the block that runs, or 0. */
-  readonly current: Local<I32>;
   readonly tlb: Local<I32>;
   readonly status: Local<I32>;
   readonly target: Local<I64>;
@@ -319,7 +287,6 @@ function defineRun(module: ModuleBuilder, run: FunctionRef, parts: RunParts): vo
       cpu,
       left,
       pc: f.local('i32'),
-      current: f.local('i32'),
       tlb: f.local('i32'),
       status: f.local('i32'),
       target: f.local('i64'),
@@ -343,7 +310,6 @@ function defineRun(module: ModuleBuilder, run: FunctionRef, parts: RunParts): vo
             if (remaining < count) emitInline(loop, parts, remaining, dispatch, leave, jump, regionType);
           };
           nest(count);
-          if (parts.exact) f.store32(cpu, Cpu.Left, left);
           callHandler(loop, handlerType, count, dispatch, leave);
         });
         emitJump(loop, parts, dispatch);
@@ -366,7 +332,7 @@ function emitInline(
   const { f, pc } = loop;
   const site = loopSite(loop, dispatch, leave, jump);
   f.scope(() => {
-    if (handler < FixedNames.length) emitFixed(loop, handler, site, dispatch, { leave, jump, regionType, dispatch });
+    if (handler < FixedNames.length) emitFixed(loop, handler, site, dispatch, { leave, jump, regionType });
     else {
       parts.inline[handler - FixedNames.length]!.emit(site, parts.core);
       f.set(pc, pc.add(32));
@@ -400,9 +366,8 @@ function loopSite(loop: Loop, dispatch: Label, leave: Label, jump: Label): Handl
       f.if(chained, () => {
         f.set(left, left.sub(pc.load8u(Record.Count)));
         f.set(pc, chained);
-        f.if(left.ltS(0), () => leaveForBudget(loop), undefined, false);
-        f.set(loop.current, chained);
-        f.br(dispatch);
+        f.brIf(dispatch, left.geS(0), true);
+        leaveForBudget(loop);
       });
       jumpTo(target);
     },
@@ -413,16 +378,8 @@ function loopSite(loop: Loop, dispatch: Label, leave: Label, jump: Label): Handl
 function leaveForBudget(loop: Loop): void {
   const { f, cpu } = loop;
   f.store64(cpu, Cpu.Rip, ripAt(loop, loop.pc.load16u(Record.Offset)));
-  noteSample(loop);
+  f.store32(cpu, Cpu.SampledBlock, loop.pc);
   returnCounted(loop, i32(LoopExit.Budget));
-}
-
-/** Tells which block the slice's last instructions are of. */
-function noteSample({ f, cpu, current }: Loop): void {
-  f.store32(cpu, Cpu.SampledBlock, current);
-  f.unlikely(current.eqz().eqz(), () => {
-    f.store64(cpu, Cpu.SampledRip, cpu.load64(Cpu.RipPage).add(current.load16u(Record.Offset).toI64u()));
-  });
 }
 
 /** EIP wraps at 4 GiB outside 64-bit code. */
@@ -472,52 +429,25 @@ function emitFixed(loop: Loop, handler: number, site: HandlerSite, dispatch: Lab
 interface WaysOut {
   readonly leave: Label;
   readonly jump: Label;
-  readonly dispatch: Label;
   readonly regionType: number;
 }
 
-/**
- * Calls the translated code that takes the block's place, and goes on where it was left: most often in translated code
- * again, which is called from here without a round through the loop.
- */
-function enterRegion(loop: Loop, { leave, jump, regionType, dispatch }: WaysOut): void {
+/** Calls the translated code that takes the block's place, and goes on where it was left. */
+function enterRegion(loop: Loop, { leave, jump, regionType }: WaysOut): void {
   const { f, cpu, pc, left, status, target } = loop;
-  const retired = f.let(cpu.load64(Cpu.RegionRetired).add(left.toI64s()));
-  const entries = f.let(cpu.load32(Cpu.RegionEntries));
-  const count = (): void => {
-    f.store64(cpu, Cpu.RegionRetired, retired.sub(left.toI64s()));
-    f.store32(cpu, Cpu.RegionEntries, entries);
-  };
-  f.loop((again) => {
-    const header = f.let(pc.sub(BlockHeaderSize));
-    const slot = header.load32(BlockHeader.RegionSlot);
-    fillFetchCache(f, cpu, f.let(cpu.load64(Cpu.RipPage)), header.load32(BlockHeader.Page));
-    f.store32(cpu, Cpu.InRegion, 1);
-    f.set(left, f.callIndirect(regionType, slot, cpu, left, header.load32(BlockHeader.RegionEntry)));
-    f.store32(cpu, Cpu.InRegion, 0);
-    f.set(entries, entries.add(1));
-    f.set(pc, cpu.add(Cpu.ExitRecord));
-    f.set(status, cpu.load32(Cpu.RegionStatus));
-    f.if(status, () => {
-      count();
-      f.br(leave);
-    });
-    f.set(target, cpu.load64(Cpu.Rip));
-    f.if(left.geS(0), () => {
-      const entry = f.let(jumpEntry(cpu, target));
-      const stamp = jumpStamp(jumpGeneration(cpu, target), cpu.load32(Cpu.ModeKey));
-      const hit = entry.load64(JumpCacheEntry.Tag).eq(target).and(entry.load32(JumpCacheEntry.Stamp).eq(stamp));
-      f.if(hit, () => {
-        f.store64(cpu, Cpu.RipPage, target.and(-4096n));
-        f.set(pc, entry.load32(JumpCacheEntry.Block));
-        f.set(loop.current, pc);
-        f.brIf(again, pc.load16u(Record.Handler).eq(FixedHandler.Translated));
-        count();
-        f.br(dispatch);
-      });
-    });
-  });
-  count();
+  const header = f.let(pc.sub(BlockHeaderSize));
+  const slot = header.load32(BlockHeader.RegionSlot);
+  fillFetchCache(f, cpu, f.let(cpu.load64(Cpu.RipPage)), header.load32(BlockHeader.Page));
+  f.store32(cpu, Cpu.InRegion, 1);
+  const before = f.let(left);
+  f.set(left, f.callIndirect(regionType, slot, cpu, left, header.load32(BlockHeader.RegionEntry)));
+  f.store32(cpu, Cpu.InRegion, 0);
+  f.store64(cpu, Cpu.RegionRetired, cpu.load64(Cpu.RegionRetired).add(before.sub(left).toI64s()));
+  f.store32(cpu, Cpu.RegionEntries, cpu.load32(Cpu.RegionEntries).add(1));
+  f.set(pc, cpu.add(Cpu.ExitRecord));
+  f.set(status, cpu.load32(Cpu.RegionStatus));
+  f.brIf(leave, status, false);
+  f.set(target, cpu.load64(Cpu.Rip));
   f.br(jump);
 }
 
@@ -543,13 +473,7 @@ function emitJump(loop: Loop, parts: RunParts, dispatch: Label): void {
   const { f, cpu, pc, left, target } = loop;
   f.scope(() => {
     f.set(left, left.sub(pc.load8u(Record.Count)));
-    // A step ends before the next instruction is fetched
-    f.unlikely(left.ltS(0), () => {
-      f.store64(cpu, Cpu.Rip, target);
-      noteSample(loop);
-      returnCounted(loop, i32(LoopExit.Budget));
-    });
-    const generation = f.let(jumpGeneration(cpu, target));
+    const generation = f.let(cpu.load32(Cpu.JumpGeneration));
     const block = f.local('i32');
     const key = f.let(cpu.load32(Cpu.ModeKey));
     f.block((found) => {
@@ -566,6 +490,8 @@ function emitJump(loop: Loop, parts: RunParts, dispatch: Label): void {
         });
       });
       f.store64(cpu, Cpu.Rip, target);
+      // A step ends before the next instruction is fetched
+      f.if(left.ltS(0), () => returnCounted(loop, i32(LoopExit.Budget)));
       f.set(block, f.callValue('i32', parts.lookup, cpu));
       takeDecodeCost(loop);
       f.if(block.eqz(), () => deliverAtRip(loop, parts, dispatch));
@@ -574,11 +500,11 @@ function emitJump(loop: Loop, parts: RunParts, dispatch: Label): void {
       .load8u(Record.Extra)
       .and(BranchFlag.SamePage)
       .and(block.sub(BlockHeaderSize).load32(BlockHeader.SecondPage).eqz())
-      .and(generation.eq(jumpGeneration(cpu, target)));
+      .and(generation.eq(cpu.load32(Cpu.JumpGeneration)));
     f.if(chainable, () => f.store32(pc, Record.Pointer1, block));
     f.set(pc, block);
-    f.set(loop.current, block);
-    f.br(dispatch);
+    f.brIf(dispatch, left.geS(0), true);
+    leaveForBudget(loop);
   });
 }
 
@@ -634,9 +560,8 @@ function emitLeave(loop: Loop, parts: RunParts, dispatch: Label): void {
     returnCounted(loop, cpu.load32(Cpu.ExitKind));
   });
   f.if(status.eq(HandlerResult.Again), () => {
-    // Pieces of a repetition take longer than instructions, but count as one together, unless each ends in a trap
+    // Pieces of a repetition take longer than instructions, but do not count as more of them
     shorten(loop, i32(RepetitionCost));
-    f.set(left, left.add(cpu.load32(Cpu.Rflags).and(Rflag.Trap).eqz()));
     f.store64(cpu, Cpu.Rip, ripAt(loop, pc.load16u(Record.Offset)));
   });
   f.if(status.eq(HandlerResult.Retry), () => {
@@ -648,15 +573,11 @@ function emitLeave(loop: Loop, parts: RunParts, dispatch: Label): void {
   // A trap flag or breakpoint that was just set makes JavaScript single-step
   const wanted = cpu.load32(Cpu.Rflags).and(Rflag.Trap).or(cpu.load32(Cpu.Dr7).and(BreakpointEnables));
   const trap = wanted.ne(0).and(cpu.load32(Cpu.ModeKey).and(ModeKey.Step).eqz());
-  f.if(left.ltS(0).or(trap), () => {
-    noteSample(loop);
-    returnCounted(loop, i32(LoopExit.Budget));
-  });
+  f.if(left.ltS(0).or(trap), () => returnCounted(loop, i32(LoopExit.Budget)));
   f.set(tlb, cpu.load32(Cpu.TlbBank));
   const block = f.callValue('i32', parts.lookup, cpu);
   takeDecodeCost(loop);
   f.if(block.eqz(), () => deliverAtRip(loop, parts, dispatch));
   f.set(pc, block);
-  f.set(loop.current, block);
   f.br(dispatch);
 }

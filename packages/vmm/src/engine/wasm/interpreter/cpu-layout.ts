@@ -57,6 +57,8 @@ export const Cpu = {
   ShadowRip: 0xe0,
   /** i64: instructions retired. */
   Retired: 0xe8,
+  /** u32: current generation of the jump cache. */
+  JumpGeneration: 0xf0,
   /** u32: where this vCPU's physical block hash is. */
   BlockHash: 0xf4,
   /** u32: budget that the current run was started with. */
@@ -114,10 +116,6 @@ export const Cpu = {
    * processor is in real mode, else 7 (#NM) when CR0.TS is set, else 0. Kept with SimdDisabled.
    */
   AvxDisabled: 0x6c0,
-  /** u32 each: generations of what the jump cache has of the lower and of the upper half of linear addresses. */
-  JumpGeneration: 0x6c8,
-  /** u32: 1 when code of pages that are not global was met in the upper half since its last generation began. */
-  LocalUpperCode: 0x6d0,
 
   /** Pending exception: set by `raise` before leaving a handler with HandlerResult.Fault. u32 each. */
   FaultVector: 0x700,
@@ -143,14 +141,6 @@ export const Cpu = {
   /** u32: 1 while the instruction that is stepped still ends in a single-step trap: events and SYSCALL take it back. */
   PendingDebug: 0x734,
 
-  /** u32: where this vCPU's thread has its marks of code lines. Kept where vCPUs have threads of their own. */
-  CodeLines: 0x740,
-  /** u32: address and size of a write to a page with code, which other vCPUs have to hear of when it is done; 0: none. */
-  WrittenHost: 0x744,
-  WrittenSize: 0x748,
-  /** u32: PAUSE instructions since the last LoopExit.Spin. Where vCPUs have threads of their own. */
-  Pauses: 0x74c,
-
   /** u32: HandlerResult that a slow memory path wants, 0 when it succeeded. */
   SlowStatus: 0x860,
   /** u32: RAM page index (from the start of RAM) of the last resolve. */
@@ -162,10 +152,6 @@ export const Cpu = {
   RareArgument: 0x870,
   RareArgument2: 0x878,
   RareResult: 0x880,
-  /** i64: accesses of instructions to memory that the TLB did not know. */
-  TlbMisses: 0x888,
-  /** i32: what was left of the budget, but for the current block, when JavaScript was called for an instruction. */
-  Left: 0x890,
   /** A record whose handler enters the loop at Cpu.Rip. 32 bytes. */
   EntryRecord: 0x8a0,
   /** A record whose offset, length and count describe the instruction that translated code was left at. 32 bytes. */
@@ -177,9 +163,8 @@ export const Cpu = {
   RegionEntries: 0x8d4,
   /** u32: 1 while translated code runs. */
   InRegion: 0x8cc,
-  /** u32: first record of the block that was running when the budget was used up, or 0; i64: its RIP. */
+  /** u32: first record of the block that the interpreter was about to run when its budget was used up, or 0. */
   SampledBlock: 0x8d0,
-  SampledRip: 0x6d8,
   /** u32: data breakpoints (bits 0 to 3) that the running instruction touched. */
   TouchedBreakpoints: 0x8c0,
   /** u32: what decoding and dropping blocks cost since the last lookup, in instructions: taken from the budget. */
@@ -193,9 +178,6 @@ export const Cpu = {
   /** 4 KiB: bounce buffer of wide writes. */
   ScratchWrite: 0x1a00,
 } as const;
-
-/** PAUSE instructions before the vCPU's thread lets others run: some tens of microseconds of spinning. */
-export const PauseLimit = 2000;
 
 /** What Cpu.Shadow holds back: interrupts, and debug traps too. */
 export const InterruptShadow = { Sti: 1, MovSs: 2 } as const;
@@ -224,7 +206,7 @@ export const TlbEntry = {
   Tag: 0,
   /** i32: host address = low 32 bits of the linear address + this. */
   Addend: 8,
-  /** u32: physical page number; bit 31: global; bit 30: of a large page. */
+  /** u32: physical page number; bit 31: global. */
   Page: 12,
 } as const;
 
@@ -257,32 +239,6 @@ export const FetchCacheEntry = {
   Page: 12,
 } as const;
 
-/** The generation that cached jumps to a linear address are of: kernels, whose pages are global, have the upper half. */
-export function jumpGeneration(cpu: I32, linear: I64): I32 {
-  return cpu.add(linear.shrU(63).toI32().shl(2)).load32(Cpu.JumpGeneration);
-}
-
-/**
- * Which linear pages cached jumps may lead to: a bit of each half's pages, by the page's number modulo. Bits stay set after
- * the jumps are forgotten.
- */
-export const CodePages = {
-  Offset: FetchCacheOffset + FetchCacheEntries * FetchCacheEntrySize,
-  PagesOfHalf: 0x8000,
-  /** Bytes. */
-  Size: (2 * 0x8000) / 8,
-} as const;
-
-/**
- * Which 2 MiB of linear addresses translations of large pages were found for: bits as those of {@link CodePages}. INVLPG has
- * to look for more than one page's worth there.
- */
-export const LargePages = {
-  Offset: CodePages.Offset + CodePages.Size,
-  OfHalf: 0x8000,
-  Size: (2 * 0x8000) / 8,
-} as const;
-
 /** The entry of a linear address. */
 export function fetchCacheEntry(cpu: I32, linear: I64): I32 {
   const slot = linear
@@ -293,7 +249,7 @@ export function fetchCacheEntry(cpu: I32, linear: I64): I32 {
 }
 
 /** Size of a vCPU's state block in bytes. */
-export const CpuBlockSize = LargePages.Offset + LargePages.Size;
+export const CpuBlockSize = FetchCacheOffset + FetchCacheEntries * FetchCacheEntrySize;
 
 /** What an out-of-line handler (and every handler, inside) answers. */
 export const HandlerResult = {
@@ -330,7 +286,5 @@ export const LoopExit = {
   Hypercall: 8,
   Debug: 9,
   Failure: 10,
-  /** The guest has spun for a while: PauseLimit. */
-  Spin: 11,
 } as const;
 export type LoopExit = (typeof LoopExit)[keyof typeof LoopExit];

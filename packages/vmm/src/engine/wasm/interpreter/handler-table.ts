@@ -16,7 +16,7 @@ import { HandlerParams, HandlerResults, defineHandler } from './handler-function
 import type { CoreFunctions } from '../emit/base-semantics.ts';
 import { helperRegistry, importCore } from '../emit/core-imports.ts';
 
-export interface HandlerEnvironment extends Pick<CoreFunctions, 'rareIndex' | 'data' | 'atomics'> {
+export interface HandlerEnvironment extends Pick<CoreFunctions, 'rareIndex' | 'data'> {
   readonly layout: VmLayout;
   readonly memory: WebAssembly.Memory;
   readonly table: WebAssembly.Table;
@@ -53,17 +53,11 @@ export class HandlerTable {
 
   /** The handler number of a form, or undefined when no semantic knows its mnemonic. */
   handlerOf(form: InstructionForm): number | undefined {
-    const key = this.#keyOf(form);
-    const known = this.#numbers.get(key);
+    const known = this.#numbers.get(form.key);
     if (known !== undefined) return known;
     const semantic = this.#environment.semantic(form.form.mnemonic);
     if (!semantic) return undefined;
-    return this.#add(key, (module, core) => defineHandler(module, core, form, semantic));
-  }
-
-  /** LOCK makes a difference only where vCPUs run at the same time. */
-  #keyOf({ key, form }: InstructionForm): string {
-    return form.lock && this.#environment.atomics ? `LOCK ${key}` : key;
+    return this.#add(form.key, (module, core) => defineHandler(module, core, form, semantic));
   }
 
   addressHandler(form: AddressForm): number {
@@ -98,9 +92,8 @@ export class HandlerTable {
     const definitions = new Map<string, Definition>();
     for (const form of forms) {
       const semantic = this.#environment.semantic(form.form.mnemonic);
-      const key = this.#keyOf(form);
-      if (!semantic || this.#numbers.has(key)) continue;
-      definitions.set(key, (module, core) => defineHandler(module, core, form, semantic));
+      if (!semantic || this.#numbers.has(form.key)) continue;
+      definitions.set(form.key, (module, core) => defineHandler(module, core, form, semantic));
     }
     this.#instantiate(definitions);
   }

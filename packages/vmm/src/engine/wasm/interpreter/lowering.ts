@@ -32,12 +32,6 @@ export interface LoweringTarget {
   readonly layout: VmLayout;
   readonly handlers: HandlerTable;
   readonly decoder: Decoder;
-  /** Where this thread marks lines with code. */
-  readonly codeLines: number;
-  /** Other vCPUs may write to what is being decoded. */
-  readonly concurrent: boolean;
-  /** Most instructions of a block. Default: {@link MaxBlockInstructions}. */
-  readonly blockLimit?: number | undefined;
 }
 
 /** What a block is decoded for. */
@@ -93,38 +87,11 @@ export class Lowering {
     if (header + room > arena.end) return 'arena-full';
     const first = header + BlockHeaderSize;
     this.#clear(header, BlockHeaderSize);
-    this.#openPage(request.host);
     const emitted = this.#decodeRun(request, first);
-    if (typeof emitted === 'number') {
-      this.#arenaNext[vcpu] = emitted;
-      this.#enter(request, header, first, (emitted - first) / RecordSize);
-    }
-    this.#closePages();
-    return typeof emitted === 'number' ? first : emitted;
-  }
-
-  /** Marks of the pages that are being decoded, as they were: meanwhile all of their lines count as code. */
-  readonly #open = new Map<number, readonly [low: number, high: number]>();
-
-  /** Before a page's bytes are looked at, so that no write by another vCPU is missed. */
-  #openPage(host: number): void {
-    if (!this.#target.concurrent) return;
-    const page = (host - this.#target.layout.ram) >>> 12;
-    const at = (this.#target.codeLines + page * 8) >> 2;
-    const [low, high] = [this.#words[at]!, this.#words[at + 1]!];
-    this.#open.set(page, [low, high]);
-    Atomics.store(this.#words, at, -1);
-    Atomics.store(this.#words, at + 1, -1);
-    if ((low | high) === 0) this.onCodePage(page);
-  }
-
-  #closePages(): void {
-    for (const [page, [low, high]] of this.#open) {
-      const at = (this.#target.codeLines + page * 8) >> 2;
-      Atomics.store(this.#words, at, low);
-      Atomics.store(this.#words, at + 1, high);
-    }
-    this.#open.clear();
+    if (typeof emitted !== 'number') return emitted;
+    this.#arenaNext[vcpu] = emitted;
+    this.#enter(request, header, first, (emitted - first) / RecordSize);
+    return first;
   }
 
   /** Zeroes a record, or `bytes` bytes. */
@@ -141,7 +108,7 @@ export class Lowering {
     const codeSize = key & ModeKey.CodeMask ? (key & ModeKey.Code64 ? 64 : 32) : 16;
     const pageOffset = host & 4095;
     const pageStart = host - pageOffset;
-    const limit = key & ModeKey.Step ? 1 : (this.#target.blockLimit ?? MaxBlockInstructions);
+    const limit = key & ModeKey.Step ? 1 : MaxBlockInstructions;
     const end = Math.min(4096, pageOffset + request.room);
     let at = first;
     let offset = pageOffset;
@@ -198,7 +165,6 @@ export class Lowering {
   #decodeStraddling(request: BlockRequest, host: number, codeSize: 16 | 32 | 64): 'ok' | LoweringFault {
     const next = request.nextPage();
     if (next === 0) return 'recorded';
-    this.#openPage(next);
     const inFirst = 4096 - (host & 4095);
     this.#straddle.set(this.#bytes.subarray(host, host + inFirst), 0);
     this.#straddle.set(this.#bytes.subarray(next, next + 16), inFirst);
@@ -417,19 +383,16 @@ export class Lowering {
 
   /** Notes that bytes of a RAM page are code: writes to them are seen from now on. */
   markLines(page: number, start: number, end: number): void {
-    const at = this.#target.codeLines + page * 8;
-    const open = this.#open.get(page);
-    let low = open?.[0] ?? this.#view.getUint32(at, true);
-    let high = open?.[1] ?? this.#view.getUint32(at + 4, true);
-    const fresh = !open && (low | high) === 0;
+    const at = this.#target.layout.codeLines + page * 8;
+    let low = this.#view.getUint32(at, true);
+    let high = this.#view.getUint32(at + 4, true);
+    const fresh = (low | high) === 0;
     for (let line = start >> 6; line <= (end - 1) >> 6; line++) {
       if (line < 32) low |= 1 << line;
       else high |= 1 << (line - 32);
     }
-    this.#open.delete(page);
     this.#view.setUint32(at, low >>> 0, true);
     this.#view.setUint32(at + 4, high >>> 0, true);
-    if (this.#target.concurrent) Atomics.add(this.#words, at >> 2, 0);
     if (fresh) this.onCodePage(page);
   }
 

@@ -27,10 +27,7 @@ beforeEach(() => {
   clock = new ManualClock(Boot);
   const layout = vmLayout(1, RamSize);
   const ranges = [{ start: gpa(0), length: RamSize, host: layout.ram }];
-  memory = new SharedGuestMemory(
-    { buffer: new SharedArrayBuffer(layout.wasmPages * 65536), ranges, layout },
-    { thread: 0, drop() {} },
-  );
+  memory = new SharedGuestMemory({ buffer: new SharedArrayBuffer(layout.wasmPages * 65536), ranges, layout }, () => {});
   tscOffsets = [0n, 0n];
   tsc = new TscRate();
   pv = create();

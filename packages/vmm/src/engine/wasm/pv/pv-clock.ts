@@ -55,11 +55,6 @@ export class PvClock {
     return BigInt(Math.floor(this.#config.clock.now())) + this.#offset;
   }
 
-  /** What {@link now} is ahead of the machine's clock. */
-  get offset(): bigint {
-    return this.#offset;
-  }
-
   /** System time goes on from `now`, and the guest is told that it stood still. */
   restoreTime(now: bigint): void {
     this.#offset += now - this.now();

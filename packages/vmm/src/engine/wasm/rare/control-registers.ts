@@ -10,7 +10,7 @@ import { EferBit, SegmentAttribute } from '../interpreter/mode.ts';
 import { isCode64 } from './descriptor.ts';
 import type { RareHooks } from './hooks.ts';
 import { Cr0Bit, Cr0Implemented, Cr4Bit, Cr4Implemented, updateSimdDisabled } from './mode-bits.ts';
-import { type RareCpu, type RareInstruction, type RareResult, lookForEvents } from './rare-cpu.ts';
+import type { RareCpu, RareInstruction, RareResult } from './rare-cpu.ts';
 
 const Rax = 0;
 const Rcx = 1;
@@ -114,7 +114,7 @@ const writeCr8: Writer = (cpu, value, hooks) => {
   if (value & ~Cr8Mask) return cpu.raise(Vector.GeneralProtection);
   cpu.setU64(Cpu.Cr8, value);
   hooks.writeCr8(cpu, Number(value));
-  return lookForEvents(cpu);
+  return HandlerResult.Next;
 };
 
 /** RareArgument: machine status word. PE is set but never cleared. */

@@ -4,7 +4,7 @@ import {
   readMsr as readApicMsr,
   writeMsr as writeApicMsr,
 } from '../../../interrupts/local-apic-interface.ts';
-import type { VcpuInterrupts } from '../../../interrupts/vcpu-interrupts.ts';
+import type { IrqChip } from '../../../interrupts/irqchip.ts';
 import type { Clock } from '../../../time/clock.ts';
 import type { TscRate } from '../../../time/tsc-rate.ts';
 import { Cpu, HandlerResult, LoopExit, SegmentField, SegmentIndex, segmentOffset } from '../interpreter/cpu-layout.ts';
@@ -13,7 +13,7 @@ import { EferWritable } from '../../../x86/msr.ts';
 import { StateMsrs } from '../vcpu-state.ts';
 import type { RareHooks } from './hooks.ts';
 import { updateSimdDisabled } from './mode-bits.ts';
-import { type RareCpu, type RareInstruction, lookForEvents } from './rare-cpu.ts';
+import type { RareCpu, RareInstruction } from './rare-cpu.ts';
 
 const GeneralProtection = 13;
 const Cr0Paging = 1 << 31;
@@ -31,7 +31,7 @@ const isCanonical = (value: bigint): boolean => BigInt.asUintN(64, BigInt.asIntN
 export interface ProcessorHost extends RareHooks {
   readonly clock: Clock;
   readonly tsc: TscRate;
-  readonly interrupts: VcpuInterrupts;
+  readonly irqchip: IrqChip;
   idOf(cpu: RareCpu): number;
   cpuid(cpu: RareCpu, leaf: number, subleaf: number): { eax: number; ebx: number; ecx: number; edx: number };
   /** MSRs of the paravirtual interface and of the CPU model; undefined is #GP. */
@@ -53,7 +53,7 @@ function moveTsc(host: ProcessorHost, cpu: RareCpu, distance: bigint): void {
   const offset = cpu.u64(Cpu.TscOffset) + distance;
   cpu.setU64(Cpu.TscOffset, BigInt.asUintN(64, offset));
   cpu.setU64(Cpu.TscAdjust, BigInt.asUintN(64, cpu.u64(Cpu.TscAdjust) + distance));
-  host.interrupts.apic(host.idOf(cpu)).timer.tscOffset = BigInt.asIntN(64, offset);
+  host.irqchip.apic(host.idOf(cpu)).timer.tscOffset = BigInt.asIntN(64, offset);
   host.tscChanged();
 }
 
@@ -95,14 +95,10 @@ export function processorInstructions(host: ProcessorHost): Readonly<Record<stri
     wrmsr(cpu) {
       const value = ((cpu.gpr(2) & 0xffff_ffffn) << 32n) | (cpu.gpr(0) & 0xffff_ffffn);
       const ok = writeMsr(host, cpu, Number(cpu.gpr(1) & 0xffff_ffffn), value);
-      if (!ok) return cpu.raise(GeneralProtection);
-      return movesEvents(Number(cpu.gpr(1) & 0xffff_ffffn)) ? lookForEvents(cpu) : HandlerResult.Next;
+      return ok ? HandlerResult.Next : cpu.raise(GeneralProtection);
     },
   };
 }
-
-/** A write may make an interrupt pending, or change when a timer fires. */
-const movesEvents = (index: number): boolean => index === MsrTsc || index === MsrTscAdjust || isLocalApicMsr(index);
 
 const stateFields = new Map(StateMsrs);
 const segmentBase = (index: number): number =>
@@ -111,7 +107,7 @@ const segmentBase = (index: number): number =>
 function readMsr(host: ProcessorHost, cpu: RareCpu, index: number): bigint | undefined {
   const field = stateFields.get(index);
   if (field !== undefined) return cpu.u64(field);
-  if (isLocalApicMsr(index)) return readApicMsr(host.interrupts.apic(host.idOf(cpu)), index);
+  if (isLocalApicMsr(index)) return readApicMsr(host.irqchip.apic(host.idOf(cpu)), index);
   switch (index) {
     case MsrEfer:
       return cpu.u64(Cpu.Efer);
@@ -135,7 +131,7 @@ function writeMsr(host: ProcessorHost, cpu: RareCpu, index: number, value: bigin
     cpu.setU64(field, value);
     return true;
   }
-  const apic = host.interrupts.apic(host.idOf(cpu));
+  const apic = host.irqchip.apic(host.idOf(cpu));
   if (isLocalApicMsr(index)) return writeApicMsr(apic, index, value);
   switch (index) {
     case MsrEfer:

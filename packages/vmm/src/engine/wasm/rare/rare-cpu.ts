@@ -4,7 +4,7 @@
  */
 import { Access } from '../softmmu/access.ts';
 import type { CoreExports } from '../interpreter/core-module.ts';
-import { Cpu, HandlerResult, LoopExit, SegmentField, gprOffset, segmentOffset } from '../interpreter/cpu-layout.ts';
+import { Cpu, HandlerResult, SegmentField, gprOffset, segmentOffset } from '../interpreter/cpu-layout.ts';
 import { ArithmeticFlags, Rflag } from '../emit/lazy-flags.ts';
 import { EferBit } from '../interpreter/mode.ts';
 import { Record } from '../interpreter/record.ts';
@@ -182,9 +182,3 @@ const evenParity = (byte: number): boolean => {
 
 /** A rare instruction: answers a HandlerResult. */
 export type RareInstruction = (cpu: RareCpu) => RareResult;
-
-/** The end of an instruction after which an interrupt may wait, or a timer be due: the vCPU looks before it goes on. */
-export function lookForEvents(cpu: RareCpu): RareResult {
-  cpu.setU32(Cpu.ExitKind, LoopExit.InterruptWindow);
-  return HandlerResult.ExitAfter;
-}

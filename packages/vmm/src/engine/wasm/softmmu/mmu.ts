@@ -41,31 +41,14 @@ export interface MmuFunctions {
   readonly commit: FunctionRef;
   /** (cpu, kind: LoopExit, address, size, value) -> value: an access that a device answers, or its replay */
   readonly device: FunctionRef;
-  /**
-   * (cpu, linear, size, access) -> host address for an atomic access, whose write access was checked; 0 when a fault was
-   * recorded, for devices and for bytes on two pages
-   */
-  readonly exclusive: FunctionRef;
-  /** The lock of locked accesses that wasm has no atomics for. Nothing that may last is done under it. */
-  readonly takeSplitLock: FunctionRef;
-  readonly releaseSplitLock: FunctionRef;
-  /** (cpu): a write that Cpu.WrittenHost tells of is done. Where vCPUs run at the same time. */
-  readonly afterWrite: FunctionRef;
 }
 
 export interface MmuImports {
   /** (cpu, hostAddress, size) -> whether translated code was dropped: JavaScript drops code on the written lines */
   readonly codeWritten: FunctionRef;
-  /** (cpu, hostAddress, size): other vCPUs drop code on lines that were written */
-  readonly codeWrittenElsewhere: FunctionRef;
 }
 
-export function defineMmu(
-  module: ModuleBuilder,
-  layout: VmLayout,
-  imports: MmuImports,
-  atomics: boolean,
-): MmuFunctions {
+export function defineMmu(module: ModuleBuilder, layout: VmLayout, imports: MmuImports): MmuFunctions {
   const mmu: MmuFunctions = {
     raise: module.declare('raise', ['i32', 'i32', 'i32'], []),
     walk: module.declare('walk', ['i32', 'i64', 'i32'], ['i64']),
@@ -77,93 +60,18 @@ export function defineMmu(
     pointer: module.declare('pointer', ['i32', 'i64', 'i32', 'i32'], ['i32']),
     commit: module.declare('commit', ['i32', 'i64', 'i32'], []),
     device: module.declare('device', ['i32', 'i32', 'i64', 'i32', 'i64'], ['i64']),
-    exclusive: module.declare('exclusive', ['i32', 'i64', 'i32', 'i32'], ['i32']),
-    takeSplitLock: module.declare('takeSplitLock', [], []),
-    releaseSplitLock: module.declare('releaseSplitLock', [], []),
-    afterWrite: module.declare('afterWrite', ['i32'], []),
   };
   defineRaise(module, mmu);
   defineHostOf(module, mmu);
-  definePageWalk(module, mmu.walk, mmu.hostOf, mmu.raise, atomics);
+  definePageWalk(module, mmu.walk, mmu.hostOf, mmu.raise);
   defineResolve(module, mmu, layout, imports);
   defineRead(module, mmu);
   defineModify(module, mmu);
-  defineWrite(module, mmu, layout.threads.length > 1);
-  definePointer(module, mmu, layout.threads.length > 1);
-  defineCommit(module, mmu, layout.threads.length > 1);
+  defineWrite(module, mmu);
+  definePointer(module, mmu);
+  defineCommit(module, mmu);
   defineDevice(module, mmu);
-  defineExclusive(module, mmu);
-  defineSplitLock(module, mmu);
-  defineAfterWrite(module, mmu, layout, imports);
   return mmu;
-}
-
-/** Marks of code lines of a RAM page, of all threads. */
-const linesOfAll = (layout: VmLayout, ramPage: I32): I64 =>
-  layout.codeLines.map((at) => i32(at).add(ramPage.shl(3)).load64()).reduce((all, one) => all.or(one));
-
-/** Bits of the 64-byte lines of a page that an access inside of it touches. */
-function touchedLines(f: FunctionBuilder, host: I32, size: I32): I64 {
-  const first = f.let(host.shrU(6).and(63).toI64u());
-  const last = f.let(host.add(size).sub(1).shrU(6).and(63).toI64u());
-  return i64(-1)
-    .shl(first)
-    .and(i64(-1).shrU(i64(63).sub(last)));
-}
-
-/** The marks are read again after the write: a vCPU that decodes marks first and reads the bytes then. */
-function defineAfterWrite(module: ModuleBuilder, mmu: MmuFunctions, layout: VmLayout, imports: MmuImports): void {
-  module.define(mmu.afterWrite, (f) => {
-    const cpu = f.param('i32', 0);
-    const host = f.let(cpu.load32(Cpu.WrittenHost));
-    const size = f.let(cpu.load32(Cpu.WrittenSize));
-    f.store32(cpu, Cpu.WrittenHost, 0);
-    f.fence();
-    const lines = linesOfAll(layout, f.let(host.sub(layout.ram).shrU(12)));
-    f.if(
-      lines
-        .and(touchedLines(f, host, size))
-        .eqz()
-        .eqz(),
-      () => {
-        f.call(imports.codeWrittenElsewhere, cpu, host, size);
-      },
-    );
-  });
-}
-
-/** After a store through an address of `resolve`. */
-function writeDone(f: FunctionBuilder, mmu: MmuFunctions, cpu: I32, atomics: boolean): void {
-  if (atomics) f.unlikely(cpu.load32(Cpu.WrittenHost), () => f.call(mmu.afterWrite, cpu));
-}
-
-function defineExclusive(module: ModuleBuilder, mmu: MmuFunctions): void {
-  module.define(mmu.exclusive, (f) => {
-    const [cpu, linear] = [f.param('i32', 0), f.param('i64', 1)];
-    const [size, access] = [f.param('i32', 2), f.param('i32', 3)];
-    f.store32(cpu, Cpu.SlowStatus, 0);
-    f.if(bytesInFirstPage(linear).ltU(size), () => f.return(i32(0)));
-    f.return(f.callValue('i32', mmu.resolve, cpu, linear, access, size));
-  });
-}
-
-/** How long a vCPU sleeps, in nanoseconds, before it looks at the split lock again. */
-const SplitLockWait = 1_000_000;
-
-function defineSplitLock(module: ModuleBuilder, mmu: MmuFunctions): void {
-  const block = i32(VmBlock);
-  module.define(mmu.takeSplitLock, (f) => {
-    f.loop((again) => {
-      f.if(f.exchange32(block, VmField.SplitLock, 1), () => {
-        f.wait32(block, VmField.SplitLock, 1, SplitLockWait);
-        f.br(again);
-      });
-    });
-  });
-  module.define(mmu.releaseSplitLock, (f) => {
-    f.atomicStore32(block, VmField.SplitLock, 0);
-    f.notify(block, VmField.SplitLock);
-  });
 }
 
 /** Vectors that push an error code (SDM Vol. 3A "Error Code"): 8, 10 to 14, 17. */
@@ -206,7 +114,6 @@ function defineHostOf(module: ModuleBuilder, mmu: MmuFunctions): void {
 }
 
 function defineResolve(module: ModuleBuilder, mmu: MmuFunctions, layout: VmLayout, imports: MmuImports): void {
-  const concurrent = layout.threads.length > 1;
   module.define(mmu.resolve, (f) => {
     const cpu = f.param('i32', 0);
     const linear = f.param('i64', 1);
@@ -224,16 +131,14 @@ function defineResolve(module: ModuleBuilder, mmu: MmuFunctions, layout: VmLayou
       const isWrite = f.let(access.and(Access.Write));
       f.if(isWrite, () => {
         f.if(slot.load32(SlotField.Flags).and(SlotFlags.ReadOnly), () => f.return(i32(0)));
-        if (concurrent) f.store32(cpu, Cpu.WrittenHost, 0);
-        const lines = f.let(linesOfAll(layout, ramPage));
+        const lines = f.let(i32(layout.codeLines).add(ramPage.shl(3)).load64());
         f.unlikely(lines.eqz().eqz(), () => {
-          const touched = touchedLines(f, host, size);
-          const own = concurrent ? cpu.load32(Cpu.CodeLines).add(ramPage.shl(3)).load64() : lines;
-          if (concurrent) {
-            f.store32(cpu, Cpu.WrittenHost, host);
-            f.store32(cpu, Cpu.WrittenSize, size);
-          }
-          f.if(own.and(touched).eqz().eqz(), () => {
+          const first = f.let(host.shrU(6).and(63).toI64u());
+          const last = f.let(host.add(size).sub(1).shrU(6).and(63).toI64u());
+          const touched = i64(-1)
+            .shl(first)
+            .and(i64(-1).shrU(i64(63).sub(last)));
+          f.if(lines.and(touched).eqz().eqz(), () => {
             const dropped = f.callValue('i32', imports.codeWritten, cpu, host, size);
             // Translated code is left before the write: the interpreter makes it
             f.if(dropped.and(cpu.load32(Cpu.InRegion)), () => {
@@ -245,10 +150,7 @@ function defineResolve(module: ModuleBuilder, mmu: MmuFunctions, layout: VmLayou
         });
       });
       f.unlikely(cpu.load32(Cpu.Dr7).and(DebugEnables).ne(0), () => watch(f, cpu, linear, size, isWrite, host));
-      f.if(access.and(Access.System).eqz(), () => {
-        f.store64(cpu, Cpu.TlbMisses, cpu.load64(Cpu.TlbMisses).add(1));
-        fillTlb(f, layout, cpu, linear, page, host, isWrite);
-      });
+      f.if(access.and(Access.System).eqz(), () => fillTlb(f, cpu, linear, page, host, isWrite));
       f.return(host);
     });
     f.return(i32(0));
@@ -292,31 +194,14 @@ function watch(f: FunctionBuilder, cpu: I32, linear: I64, size: I32, isWrite: I3
 }
 
 /** Enters the page into the current bank: reads into the read table, writes into the write table. */
-function fillTlb(
-  f: FunctionBuilder,
-  layout: VmLayout,
-  cpu: I32,
-  linear: I64,
-  page: I64,
-  host: I32,
-  isWrite: I32,
-): void {
+function fillTlb(f: FunctionBuilder, cpu: I32, linear: I64, page: I64, host: I32, isWrite: I32): void {
   const low = f.let(linear.toI32());
   const table = isWrite.select(i32(TlbTableSize), i32(0));
   const entry = f.let(cpu.load32(Cpu.TlbBank).add(table).add(tlbIndex(low)));
   f.if(isWrite.eqz().or(page.toI32().and(WalkResult.Writable)), () => {
     f.store64(entry, TlbEntry.Tag, linear.and(-4096n));
     f.store32(entry, TlbEntry.Addend, host.sub(low));
-    const flags = page.toI32().and(WalkResult.Global).shl(30).or(page.toI32().and(WalkResult.Large).shl(28));
-    f.store32(entry, TlbEntry.Page, page.shrU(12).toI32().or(flags));
-    if (layout.threads.length > 1) {
-      // Another vCPU that decodes code of the page marks it first and looks for translations then
-      f.if(isWrite, () => {
-        f.fence();
-        const lines = linesOfAll(layout, f.let(host.sub(layout.ram).shrU(12)));
-        f.unlikely(lines.eqz().eqz(), () => f.store64(entry, TlbEntry.Tag, linear.and(-4096n).xor(4096)));
-      });
-    }
+    f.store32(entry, TlbEntry.Page, page.shrU(12).toI32().or(page.toI32().and(WalkResult.Global).shl(30)));
     f.if(page.toI32().and(WalkResult.Global).eqz(), () => {
       const count = f.let(cpu.load32(LocalFills.Count));
       f.if(count.ltU(LocalFills.Capacity), () => f.store32(cpu.add(count.shl(2)), LocalFills.List, entry));
@@ -440,7 +325,7 @@ function defineModify(module: ModuleBuilder, mmu: MmuFunctions): void {
   });
 }
 
-function defineWrite(module: ModuleBuilder, mmu: MmuFunctions, concurrent: boolean): void {
+function defineWrite(module: ModuleBuilder, mmu: MmuFunctions): void {
   module.define(mmu.write, (f) => {
     const cpu = f.param('i32', 0);
     const linear = f.param('i64', 1);
@@ -453,7 +338,6 @@ function defineWrite(module: ModuleBuilder, mmu: MmuFunctions, concurrent: boole
       f.set(host, f.callValue('i32', mmu.resolve, cpu, linear, access, size));
       f.if(host, () => {
         storeBySize(f, host, size, value);
-        writeDone(f, mmu, cpu, concurrent);
         f.return();
       });
       f.if(cpu.load32(Cpu.SlowStatus), () => f.return());
@@ -468,7 +352,7 @@ function defineWrite(module: ModuleBuilder, mmu: MmuFunctions, concurrent: boole
 }
 
 /** Both pages are checked before anything is touched; a part that is not RAM reads as ones and drops writes. */
-function definePointer(module: ModuleBuilder, mmu: MmuFunctions, concurrent: boolean): void {
+function definePointer(module: ModuleBuilder, mmu: MmuFunctions): void {
   module.define(mmu.pointer, (f) => {
     const cpu = f.param('i32', 0);
     const linear = f.param('i64', 1);
@@ -484,9 +368,7 @@ function definePointer(module: ModuleBuilder, mmu: MmuFunctions, concurrent: boo
     });
     const host = f.callValue('i32', mmu.resolve, cpu, linear, access, inFirst);
     f.if(cpu.load32(Cpu.SlowStatus), () => f.return(i32(0)));
-    // Writes to a page with code go through the buffer: what follows them is in commit
-    const direct = concurrent ? cpu.load32(Cpu.WrittenHost).eqz().or(isWrite.eqz()) : i32(1);
-    f.if(host.ne(0).and(first.geU(bytes)).and(direct), () => f.return(host));
+    f.if(host.ne(0).and(first.geU(bytes)), () => f.return(host));
     const bounce = f.let(cpu.add(isWrite.select(i32(Cpu.ScratchWrite), i32(Cpu.ScratchPage))));
     f.if(
       host,
@@ -531,7 +413,7 @@ function copyFromDevice(f: FunctionBuilder, mmu: MmuFunctions, cpu: I32, to: I32
   });
 }
 
-function defineCommit(module: ModuleBuilder, mmu: MmuFunctions, concurrent: boolean): void {
+function defineCommit(module: ModuleBuilder, mmu: MmuFunctions): void {
   module.define(mmu.commit, (f) => {
     const cpu = f.param('i32', 0);
     const linear = f.param('i64', 1);
@@ -542,20 +424,14 @@ function defineCommit(module: ModuleBuilder, mmu: MmuFunctions, concurrent: bool
     const host = f.callValue('i32', mmu.resolve, cpu, linear, i32(Access.Write), inFirst);
     f.if(
       host,
-      () => {
-        f.memoryCopy(host, from, inFirst);
-        writeDone(f, mmu, cpu, concurrent);
-      },
+      () => f.memoryCopy(host, from, inFirst),
       () => f.if(first.geU(bytes), () => copyToDevice(f, mmu, cpu, from, bytes)),
     );
     f.if(first.ltU(bytes), () => {
       const next = secondPage(f, cpu, linear);
       const rest = f.let(bytes.sub(first));
       f.set(host, f.callValue('i32', mmu.resolve, cpu, next, i32(Access.Write), rest));
-      f.if(host, () => {
-        f.memoryCopy(host, from.add(first), rest);
-        writeDone(f, mmu, cpu, concurrent);
-      });
+      f.if(host, () => f.memoryCopy(host, from.add(first), rest));
     });
   });
 }

@@ -8,7 +8,7 @@
 import type { FunctionBuilder, FunctionRef, Label } from '../encoder/function-builder.ts';
 import type { ModuleBuilder } from '../encoder/module-builder.ts';
 import { type I32, type I64, type Local, i32, i64 } from '../encoder/values.ts';
-import { Cpu, LargePages } from '../interpreter/cpu-layout.ts';
+import { Cpu } from '../interpreter/cpu-layout.ts';
 import { Access } from './access.ts';
 
 /** Bits of a walk's result, below the page's physical address. */
@@ -16,8 +16,6 @@ export const WalkResult = {
   /** The page may be written through a cached translation: writable at this privilege and already dirty. */
   Writable: 1,
   Global: 2,
-  /** 4 KiB of a larger page. */
-  Large: 4,
 } as const;
 
 const Pte = { Present: 1n, Write: 2n, User: 4n, Accessed: 0x20n, Dirty: 0x40n, Large: 0x80n, Global: 0x100n } as const;
@@ -51,9 +49,6 @@ interface Walk {
   /** Bits of the linear address inside the page. */
   readonly pageMask: Local<I64>;
   readonly reserved: Local<I32>;
-  /** Other vCPUs may change an entry at the same time: then the walk starts again. */
-  readonly atomics: boolean;
-  again?: Label;
 }
 
 /** Emits `walk(cpu, linear, access) -> i64`: page address (4 KiB-aligned) | WalkResult, or -1 with the fault recorded. */
@@ -62,7 +57,6 @@ export function definePageWalk(
   walk: FunctionRef,
   hostOf: FunctionRef,
   raise: FunctionRef,
-  atomics: boolean,
 ): void {
   module.define(walk, (f) => {
     const cpu = f.param('i32', 0);
@@ -78,26 +72,22 @@ export function definePageWalk(
       nx: f.local('i64'),
       pageMask: f.local('i64'),
       reserved: f.local('i32'),
-      atomics,
     };
     const efer = f.let(cpu.load32(Cpu.Efer));
     const cr4 = f.let(cpu.load32(Cpu.Cr4));
     f.if(cpu.load32(Cpu.Cr0).and(Cr0Paging).eqz(), () => {
       f.return(w.linear.and(0xffff_f000n).or(BigInt(WalkResult.Writable)));
     });
-    f.loop((again) => {
-      w.again = again;
-      f.set(w.allowed, i64(Pte.Write | Pte.User));
-      f.set(w.nx, i64(0));
-      f.set(w.reserved, i32(0));
-      f.block((faulted) => {
-        f.block((found) => {
-          f.if(efer.and(EferLma), () => longWalk(w, hostOf, raise, efer, found, faulted));
-          f.if(cr4.and(Cr4Pae), () => paeWalk(w, hostOf, efer, found, faulted));
-          legacyWalk(w, hostOf, cr4, found, faulted);
-        });
-        checkAndMark(w, efer, cr4, faulted);
+    f.set(w.allowed, i64(Pte.Write | Pte.User));
+    f.set(w.nx, i64(0));
+    f.set(w.reserved, i32(0));
+    f.block((faulted) => {
+      f.block((found) => {
+        f.if(efer.and(EferLma), () => longWalk(w, hostOf, raise, efer, found, faulted));
+        f.if(cr4.and(Cr4Pae), () => paeWalk(w, hostOf, efer, found, faulted));
+        legacyWalk(w, hostOf, cr4, found, faulted);
       });
+      checkAndMark(w, efer, cr4, faulted);
     });
     pageFault(w, efer, cr4, raise);
     f.return(i64(-1));
@@ -207,18 +197,9 @@ function legacyWalk(w: Walk, hostOf: FunctionRef, cr4: I32, found: Label, faulte
 function markAccessed(w: Walk, bytes: 4 | 8): void {
   const { f } = w;
   f.if(w.entry.and(Pte.Accessed).eqz(), () => {
-    setEntry(w, f.let(w.entry.or(Pte.Accessed)), bytes);
+    if (bytes === 8) f.store64(w.host, 0, w.entry.or(Pte.Accessed));
+    else f.store32(w.host, 0, w.entry.or(Pte.Accessed));
   });
-}
-
-/** Writes the entry back with A or D set, unless another vCPU changed it meanwhile. */
-function setEntry(w: Walk, marked: Local<I64>, bytes: 4 | 8): void {
-  const { f } = w;
-  if (w.atomics) {
-    const expected = bytes === 8 ? w.entry : f.let(w.entry.zeroExtend(32));
-    f.brIf(w.again!, f.compareExchange(w.host, bytes === 8 ? 64 : 32, expected, marked).ne(expected), false);
-  } else if (bytes === 8) f.store64(w.host, 0, marked);
-  else f.store32(w.host, 0, marked);
 }
 
 /** At a leaf: permissions (SDM Vol. 3A "Determination of Access Rights"), A and D bits; returns the result. */
@@ -237,16 +218,13 @@ function checkAndMark(w: Walk, efer: I32, cr4: I32, faulted: Label): void {
   });
   const marks = f.let(access.and(Access.Write).select(i64(Pte.Accessed | Pte.Dirty), i64(Pte.Accessed)));
   f.if(w.entry.and(marks).ne(marks), () => {
-    const marked = f.let(w.entry.or(marks));
+    f.set(w.entry, w.entry.or(marks));
     f.if(
       efer.and(EferLma).or(cr4.and(Cr4Pae)),
-      () => setEntry(w, marked, 8),
-      () => setEntry(w, marked, 4),
+      () => f.store64(w.host, 0, w.entry),
+      () => f.store32(w.host, 0, w.entry),
     );
-    f.set(w.entry, marked);
   });
-  const large = f.let(w.pageMask.ne(0xfff));
-  f.if(large, () => noteLargePage(w));
   const writable = mayWrite.and(w.entry.and(Pte.Dirty).eqz().eqz());
   const global = w.entry.and(Pte.Global).eqz().eqz().and(cr4.shrU(7));
   const isWide = efer.and(EferLma).or(cr4.and(Cr4Pae));
@@ -258,18 +236,7 @@ function checkAndMark(w: Walk, efer: I32, cr4: I32, faulted: Label): void {
       .and(w.pageMask.ne(0xfff))
       .choose(pse, w.entry.and(AddressMask).and(w.pageMask.xor(-1n))),
   );
-  const flags = writable.or(global.and(1).shl(1)).or(large.shl(2));
-  f.return(base.or(w.linear.and(w.pageMask).and(-4096n)).or(flags.toI64u()));
-}
-
-function noteLargePage({ f, cpu, linear }: Walk): void {
-  const inHalf = linear
-    .shrU(21)
-    .toI32()
-    .and(LargePages.OfHalf - 1);
-  const bit = f.let(linear.shrU(63).toI32().mul(LargePages.OfHalf).or(inHalf));
-  const byte = f.let(cpu.add(bit.shrU(3)));
-  f.store8(byte, LargePages.Offset, byte.load8u(LargePages.Offset).or(i32(1).shl(bit.and(7))));
+  f.return(base.or(w.linear.and(w.pageMask).and(-4096n)).or(writable.toI64u()).or(global.and(1).shl(1).toI64u()));
 }
 
 function pageFault(w: Walk, efer: I32, cr4: I32, raise: FunctionRef): void {

@@ -2,13 +2,10 @@
  * The engine's shared memory: what lies where in the VM's one `WebAssembly.Memory`, in address order.
  *
  *     0            nothing: address 0 means "none"
- *     VmBlock      memory slots, constants
- *     threads      what threads tell each other ({@link ThreadField}), and constants of each thread's code
+ *     VmBlock      memory slots, attention word, mailboxes
  *     vCPU blocks  state, TLBs, jump cache (cpu-layout.ts), then block hash, page lists and record arena of each vCPU
- *     CodeLines    for each thread that decodes, 8 bytes a RAM page: bit n set means that its 64-byte line n holds code
+ *     CodeLines    8 bytes a RAM page: bit n set means that its 64-byte line n holds decoded code
  *     RAM          from a 2 MiB boundary
- *
- * Code belongs to the thread that decoded it. Either one thread has all vCPUs, or each vCPU has a thread of its own.
  */
 import { CpuBlockSize } from '../interpreter/cpu-layout.ts';
 
@@ -16,8 +13,10 @@ export const VmBlock = 0x1_0000;
 export const VmField = {
   /** u32 */
   SlotCount: 0,
-  /** i32: 1 while a vCPU makes a locked access that wasm has no atomics for; futex word. */
-  SplitLock: 0x50,
+  /** i32: 1 when some thread wants the vCPU thread's attention; futex word. */
+  Attention: 0x40,
+  /** i32: StaleRequest; futex word for those who wait. */
+  StalePending: 0x48,
   /** 64 slots of 32 bytes (SlotField). */
   Slots: 0x100,
   /** Constant data of instruction semantics: of the interpreter's, then of translated code's. */
@@ -25,23 +24,6 @@ export const VmField = {
   TranslatorData: 0x1_0000,
 } as const;
 export const VmBlockSize = 0x2_0000;
-
-/** What other threads tell one that runs vCPUs, and what they look at of it. */
-export const ThreadField = {
-  /** i32: 1 when some thread wants this one's attention; futex word. */
-  Attention: 0,
-  /** i32: StaleRequest; futex word for those who wait. */
-  StalePending: 4,
-  /** i32: odd while the thread may be in guest code, and moved on whenever it is between two guest instructions. */
-  Epoch: 8,
-  /** i32: {@link ../../../interrupts/apic-inbox.ts} */
-  ApicInbox: 0x100,
-  /** i32 each: statistics of threads other than the machine's (thread-statistics.ts). */
-  Statistics: 0x300,
-} as const;
-const ThreadBlockSize = 0x1000;
-/** Constants of the code of threads other than the machine's: of its interpreter, then of its translated code. */
-export const ThreadDataSize = 0x2_0000;
 export const MaxSlots = 64;
 export const SlotSize = 32;
 export const SlotField = {
@@ -56,7 +38,7 @@ export const SlotField = {
 } as const;
 export const SlotFlags = { ReadOnly: 1 } as const;
 
-/** Whether a thread's `staleCode` has pages that it has not looked at. */
+/** Whether `staleCode` has pages that the vCPU thread has not looked at. */
 export const StaleRequest = {
   None: 0,
   Asked: 1,
@@ -75,14 +57,9 @@ export interface VmLayout {
   /** Per vCPU: u32 per RAM page, head of the page's list of blocks. */
   readonly pageBlocks: readonly number[];
   readonly arena: readonly { start: number; end: number }[];
-  /** Per thread: ThreadField. */
-  readonly threads: readonly number[];
-  /** Per thread but the machine's: {@link ThreadDataSize} bytes for constants. */
-  readonly threadData: readonly number[];
-  /** Per thread. */
-  readonly codeLines: readonly number[];
-  /** Per thread: a bit a RAM page, set when another thread wrote to code on it. */
-  readonly staleCode: readonly number[];
+  readonly codeLines: number;
+  /** 4 bytes a RAM page, non-zero when another thread wrote to code on it. */
+  readonly staleCode: number;
   readonly ram: number;
   readonly ramSize: number;
   /** Wasm pages of the whole memory. */
@@ -95,14 +72,13 @@ const Mebibyte = 1 << 20;
 
 /**
  * Computes the layout. `slackSize` bytes behind RAM are for memory slots added later; `arenaSize` bytes hold a vCPU's
- * decoded blocks; `threads`: one, or as many as vCPUs.
+ * decoded blocks.
  */
 export function vmLayout(
   vcpus: number,
   memorySize: number,
   slackSize = 0,
   arenaSize = (vcpus <= 2 ? 24 : 12) * Mebibyte,
-  threads = 1,
 ): VmLayout {
   const ramSize = memorySize + slackSize;
   const ramPages = ramSize / 4096;
@@ -113,11 +89,6 @@ export function vmLayout(
     return start;
   };
   const each = <T>(make: () => T): T[] => Array.from({ length: vcpus }, make);
-  const eachThread = <T>(make: () => T): T[] => Array.from({ length: threads }, make);
-  const threadBlocks = eachThread(() => take(ThreadBlockSize));
-  const threadData = eachThread(() => 0)
-    .slice(1)
-    .map(() => take(ThreadDataSize));
   const cpuBlocks = each(() => take(CpuBlockSize));
   const blockHash = each(() => take(BlockHashBuckets * 4));
   const pageBlocks = each(() => take(ramPages * 4));
@@ -125,16 +96,14 @@ export function vmLayout(
     const start = take(arenaSize);
     return { start, end: start + arenaSize };
   });
-  const codeLines = eachThread(() => take(ramPages * 8));
-  const staleCode = eachThread(() => take(Math.ceil(ramPages / 32) * 4));
+  const codeLines = take(ramPages * 8);
+  const staleCode = take(ramPages * 4);
   const ram = align(at, 2 << 20);
   return {
     cpuBlocks,
     blockHash,
     pageBlocks,
     arena,
-    threads: threadBlocks,
-    threadData,
     codeLines,
     staleCode,
     ram,

@@ -48,7 +48,6 @@ export class KnownFlags extends LazyFlags {
     this.#f = f;
     this.#words = words;
     this.#local = f.local('i32');
-    f.noteName(this.#local, 'operation');
   }
 
   get operation(): Operation {

@@ -1,6 +1,6 @@
 /** The translator's `Semantics`: an instruction whose operands and place are known, with registers in locals. */
 import type { FunctionBuilder } from '../encoder/function-builder.ts';
-import { type I32, type I64, type Local, type V128, type Value, i32 } from '../encoder/values.ts';
+import { type I32, type I64, type Local, type V128, i32 } from '../encoder/values.ts';
 import type { FlagsWriter, Operand, Width } from '../../../x86/instructions/semantics/context.ts';
 import { BaseSemantics, type CoreFunctions } from '../emit/base-semantics.ts';
 import { formOf } from '../emit/form.ts';
@@ -19,20 +19,15 @@ export interface RegionSite {
   readonly core: CoreFunctions;
   readonly registers: RegisterLocals;
   readonly flags: FlagsWriter;
-  /** RIP of the instruction, and of what comes after it. */
-  readonly rip: I64;
-  readonly nextRip: I64;
+  /** RIP of the page's first byte. */
+  readonly page: Local<I64>;
   readonly tlb: I32;
   /** The code runs at CPL 3. */
   readonly user: boolean;
   /** Emits: store what an exit record tells of the current instruction. */
   describe(): void;
-  /** A helper function is called. */
-  helped(): void;
   /** Emits: leave the function at the current instruction with a HandlerResult. */
   leave(status: I32): void;
-  /** Emits: leave it with Cpu.SlowStatus unless that is 0. */
-  leaveOnSlowStatus(): void;
   /** Emits: the current instruction is the last of its block, go on at its branch target. */
   branch(): void;
   /** Emits: the current instruction is the last of its block, go on at a computed RIP. */
@@ -47,11 +42,13 @@ export class KnownSemantics extends BaseSemantics implements KnownContext {
   override readonly flags: FlagsWriter;
   override operands: readonly Operand[];
   readonly #site: RegionSite;
+  readonly #offset: number;
 
-  constructor(site: RegionSite, { decoded }: RegionInstruction) {
+  constructor(site: RegionSite, { offset, decoded }: RegionInstruction) {
     const { form, operands } = formOf(decoded, true);
     super(site.f, site.cpu, site.core, form);
     this.#site = site;
+    this.#offset = offset;
     this.registers = site.registers;
     this.decoded = decoded;
     this.flags = site.flags;
@@ -68,9 +65,6 @@ export class KnownSemantics extends BaseSemantics implements KnownContext {
   }
   leave(status: I32): void {
     this.#site.leave(status);
-  }
-  override leaveOnSlowStatus(): void {
-    this.#site.leaveOnSlowStatus();
   }
 
   gpr(index: number, width: Width): I64 {
@@ -111,15 +105,10 @@ export class KnownSemantics extends BaseSemantics implements KnownContext {
   }
 
   rip(): I64 {
-    return this.#site.rip;
+    return this.#site.page.add(this.#offset);
   }
   nextRip(): I64 {
-    return this.#site.nextRip;
-  }
-
-  override helper(...request: Parameters<BaseSemantics['helper']>): Value {
-    this.#site.helped();
-    return super.helper(...request);
+    return this.#site.page.add(this.#offset + this.decoded.length);
   }
 
   rare(name: string): void {

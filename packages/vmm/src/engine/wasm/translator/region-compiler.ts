@@ -2,11 +2,7 @@
 import '../../../types/webassembly.ts';
 import type { CpuFeature } from '../../../x86/instructions/table/notation.ts';
 import { type Decoder, createDecoder } from '../../../x86/decode/decoder.ts';
-import { ModeKey } from '../softmmu/block-header.ts';
 import { semantics } from '../semantics-table.ts';
-import type { RegionListing } from '../text/listing-format.ts';
-import { listRegion } from '../text/region-listing.ts';
-import { type BlockPlaces, blockHeads } from './block-heads.ts';
 import { type Region, type RegionPage, findRegion, inPage, pageOf } from './region.ts';
 import type { HostPage, RegionEntry } from './region-function.ts';
 import { type RegionModule, RegionModuleMaker } from './region-module.ts';
@@ -19,32 +15,33 @@ export interface CompilerSetup {
   /** Where RAM starts in it. */
   readonly ram: number;
   readonly wasmPages: number;
-  readonly blocks: BlockPlaces;
   /** Names of the instructions that JavaScript does, by index. */
   readonly rareNames: readonly string[];
   /** Addresses between which constant data may be placed. */
   readonly data: { readonly start: number; readonly end: number };
   readonly features: readonly CpuFeature[];
-  /** vCPUs run at the same time. */
-  readonly atomics: boolean;
   /** Ask for the optimizing tier at once. */
   readonly optimized: boolean;
-  /** Regions stop at any instruction (RegionEmission). */
-  readonly stopsAnywhere?: boolean;
+}
+
+/** A page that a region may use. */
+export interface JobPage {
+  /** Pages after the entry's. */
+  readonly distance: number;
+  /** RAM page index. */
+  readonly page: number;
+  /** Offsets in it at which the interpreter has blocks. */
+  readonly heads: readonly number[];
 }
 
 export interface RegionJob {
   readonly id: number;
   /** Of the hot address, in its page. */
   readonly entry: number;
-  /** Whose blocks tell where code jumps to, and the mode (block-header.ts). */
-  readonly vcpu: number;
-  readonly key: number;
-  /** Pages that the region may use, two numbers each: how many after the entry's it is, and its index in RAM. */
-  readonly pages: Int32Array;
-  /** Whoever wants to read the code of the region, if the instruction at `address` is in it. */
-  readonly listing?:
-    { readonly address: bigint; /** Linear address of the entry's page. */ readonly page: bigint } | undefined;
+  /** The code runs at CPL 3. */
+  readonly user: boolean;
+  /** The entry's page first. */
+  readonly pages: readonly JobPage[];
 }
 
 /** Code of a region, as it was when the region was translated. */
@@ -59,8 +56,6 @@ export interface CompiledRegion {
   readonly entries: readonly RegionEntry[];
   readonly pieces: readonly CodePiece[];
   readonly instructions: number;
-  /** If it was asked for and the instruction is there. */
-  readonly listing?: RegionListing;
 }
 
 export interface CompiledRegions {
@@ -70,16 +65,6 @@ export interface CompiledRegions {
   readonly regions: readonly CompiledRegion[];
   /** Jobs whose first instruction is the interpreter's. */
   readonly left: readonly number[];
-  readonly cost: CompileCost;
-}
-
-/** What compiling took. */
-export interface CompileCost {
-  /** WebAssembly modules, those of helper functions included, and their bytes. */
-  readonly modules: number;
-  readonly bytes: number;
-  /** Of the compiling thread. */
-  readonly milliseconds: number;
 }
 
 /** Takes jobs and gives results in some later turn. */
@@ -91,43 +76,21 @@ export interface RegionCompiler {
 
 export type CreateCompiler = (setup: CompilerSetup) => RegionCompiler;
 
-/** How the runtime compiles a module of translated code. */
-export type CompileModule = (bytes: Uint8Array<ArrayBuffer>) => WebAssembly.Module;
-
-const compileAsUsual: CompileModule = (bytes) => new WebAssembly.Module(bytes);
-
-/** What the runtime around a pipeline does for it. */
-export interface PipelineHost {
-  readonly compile?: CompileModule;
-  /** Milliseconds, of which differences count. */
-  readonly now?: () => number;
-}
-
 /** Compiles jobs, several to a module. */
 export class RegionPipeline {
   readonly #decoder: Decoder;
   readonly #maker: RegionModuleMaker;
   readonly #bytes: Uint8Array;
-  readonly #view: DataView;
-  readonly #blocks: BlockPlaces;
   readonly #ram: number;
-  readonly #compileModule: CompileModule;
-  readonly #now: () => number;
 
-  constructor(setup: CompilerSetup, { compile = compileAsUsual, now = Date.now }: PipelineHost = {}) {
-    this.#compileModule = compile;
-    this.#now = now;
+  constructor(setup: CompilerSetup) {
     this.#bytes = new Uint8Array(setup.buffer);
-    this.#view = new DataView(setup.buffer);
-    this.#blocks = setup.blocks;
     this.#ram = setup.ram;
     this.#decoder = createDecoder({ features: new Set(setup.features) });
     const data = new DataPlacer(setup);
     this.#maker = new RegionModuleMaker({
       wasmPages: setup.wasmPages,
       optimized: setup.optimized,
-      atomics: setup.atomics,
-      stopsAnywhere: setup.stopsAnywhere ?? false,
       rareIndex: (name) => setup.rareNames.indexOf(name),
       data: (name, bytes) => data.place(name, bytes),
       semantic: (mnemonic) => semantics.get(mnemonic),
@@ -135,56 +98,31 @@ export class RegionPipeline {
   }
 
   compile(jobs: readonly RegionJob[]): CompiledRegions {
-    const start = this.#now();
-    const compiled = this.#compile(jobs);
-    return { ...compiled, cost: { ...compiled.cost, milliseconds: this.#now() - start } };
-  }
-
-  #compile(jobs: readonly RegionJob[]): CompiledRegions {
     const found = jobs.map((job) => this.#find(job));
     const left = found.filter(({ region }) => region === undefined).map(({ id }) => id);
     const good = found.filter((one): one is Found & { region: Region } => one.region !== undefined);
-    if (good.length === 0) return nothingCompiled(left);
+    if (good.length === 0) return { helpers: [], module: undefined, regions: [], left };
     const made = this.#maker.make(good);
-    const regions = good.map((one, i) => ({
-      ...this.#describe(one, made.entries[i]!),
-      ...(one.listing && { listing: listRegion(made, i, one.region, one.listing.page) }),
-    }));
-    return { ...this.#compileModules(made), left, regions, cost: costOf(made) };
+    return { ...compileModules(made), left, regions: good.map((one, i) => this.#describe(one, made.entries[i]!)) };
   }
 
   /** Pages are copied when they are first looked at: the guest may write to its code meanwhile. */
-  #find({ id, entry, vcpu, key, pages, listing }: RegionJob): Found {
-    const known = new Map<number, number>();
-    for (let i = 0; i < pages.length; i += 2) known.set(pages[i]!, pages[i + 1]!);
+  #find({ id, entry, user, pages }: RegionJob): Found {
+    const known = new Map(pages.map((page) => [page.distance, page]));
     const copies = new Map<number, RegionPage>();
     const page = (distance: number): RegionPage | undefined => {
-      const page = known.get(distance);
-      if (page === undefined) return undefined;
+      const from = known.get(distance);
+      if (!from) return undefined;
       let copy = copies.get(distance);
       if (!copy) {
-        const host = this.#ram + page * PageSize;
-        const heads = blockHeads(this.#view, this.#blocks, { vcpu, page, key });
-        copy = { bytes: this.#bytes.slice(host, host + PageSize), heads };
+        const host = this.#ram + from.page * PageSize;
+        copy = { bytes: this.#bytes.slice(host, host + PageSize), heads: new Set(from.heads) };
         copies.set(distance, copy);
       }
       return copy;
     };
-    const user = (key & ModeKey.User) !== 0;
     const region = findRegion({ entry, user, page }, this.#decoder, (name) => semantics.has(name));
-    const noted =
-      listing !== undefined &&
-      region !== undefined &&
-      hasInstruction(region, BigInt.asIntN(64, listing.address - listing.page));
-    const found = { id, region, noted, page, hostPage: (distance: number) => known.get(distance)! };
-    return noted ? { ...found, listing } : found;
-  }
-
-  #compileModules({ helpers, bytes }: RegionModule): Pick<CompiledRegions, 'helpers' | 'module'> {
-    return {
-      helpers: helpers.map(({ name, bytes }) => ({ name, module: this.#compileModule(bytes) })),
-      module: this.#compileModule(bytes),
-    };
+    return { id, region, page, hostPage: (distance) => known.get(distance)!.page };
   }
 
   #describe(
@@ -204,24 +142,15 @@ export class RegionPipeline {
 interface Found {
   readonly id: number;
   readonly region: Region | undefined;
-  readonly noted: boolean;
-  readonly listing?: RegionJob['listing'];
   page(distance: number): RegionPage | undefined;
   readonly hostPage: HostPage;
 }
 
-/** The result when all jobs are left to the interpreter. */
-export function nothingCompiled(left: readonly number[]): CompiledRegions {
-  return { helpers: [], module: undefined, regions: [], left, cost: { modules: 0, bytes: 0, milliseconds: 0 } };
-}
-
-function costOf({ helpers, bytes }: RegionModule): CompileCost {
-  const all = [...helpers.map((helper) => helper.bytes), bytes];
-  return { modules: all.length, bytes: all.reduce((sum, { length }) => sum + length, 0), milliseconds: 0 };
-}
-
-function hasInstruction({ blocks }: Region, offset: bigint): boolean {
-  return [...blocks.values()].some((block) => block.instructions.some((one) => BigInt(one.offset) === offset));
+function compileModules({ helpers, bytes }: RegionModule): Pick<CompiledRegions, 'helpers' | 'module'> {
+  return {
+    helpers: helpers.map(({ name, bytes }) => ({ name, module: new WebAssembly.Module(bytes) })),
+    module: new WebAssembly.Module(bytes),
+  };
 }
 
 /** Constant data of semantics, placed once. */

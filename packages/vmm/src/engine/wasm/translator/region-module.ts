@@ -1,5 +1,5 @@
 /** Modules of translated regions, and of the helper functions that their instructions call. */
-import { FunctionBuilder, type FunctionNotes, type FunctionRef } from '../encoder/function-builder.ts';
+import { FunctionBuilder, type FunctionRef } from '../encoder/function-builder.ts';
 import { ModuleBuilder } from '../encoder/module-builder.ts';
 import type { Semantic } from '../../../x86/instructions/semantics/context.ts';
 import type { CoreFunctions } from '../emit/base-semantics.ts';
@@ -8,7 +8,6 @@ import type { Region } from './region.ts';
 import type { HostPage } from './region-function.ts';
 import { type RegionEntry, emitRegion } from './region-function.ts';
 import { RegionParams, RegionResults } from './region-signature.ts';
-import { InstructionTemplates } from './templates.ts';
 
 /** Exported name of the region at a position of its module. */
 export const regionName = (position: number): string => `region${position}`;
@@ -25,24 +24,13 @@ export interface RegionModule {
   readonly bytes: Uint8Array<ArrayBuffer>;
   /** Of each region: where it is entered. */
   readonly entries: readonly (readonly RegionEntry[])[];
-  /** Of each region: its notes, if they were asked for. */
-  readonly notes: readonly (FunctionNotes | undefined)[];
 }
 
-export interface RegionToMake {
-  readonly region: Region;
-  readonly hostPage: HostPage;
-  /** For people who read the code: {@link RegionModule.notes}. */
-  readonly noted: boolean;
-}
-
-export interface RegionModuleOptions extends Pick<CoreFunctions, 'rareIndex' | 'data' | 'atomics'> {
+export interface RegionModuleOptions extends Pick<CoreFunctions, 'rareIndex' | 'data'> {
   /** Wasm pages of the VM's memory. */
   readonly wasmPages: number;
   /** Ask for the optimizing tier at once. */
   readonly optimized: boolean;
-  /** {@link RegionEmission.stopsAnywhere} */
-  readonly stopsAnywhere: boolean;
   semantic(mnemonic: string): Semantic | undefined;
 }
 
@@ -60,7 +48,6 @@ interface OpenModule {
  */
 export class RegionModuleMaker {
   readonly #options: RegionModuleOptions;
-  readonly #templates = new InstructionTemplates();
   readonly #known = new Set<string>();
   #made: HelperModule[] = [];
   /** While a helper function is built that another one needs, both of their modules are open: the last one is built. */
@@ -70,25 +57,18 @@ export class RegionModuleMaker {
     this.#options = options;
   }
 
-  make(regions: readonly RegionToMake[]): RegionModule {
+  make(regions: readonly { readonly region: Region; readonly hostPage: HostPage }[]): RegionModule {
     this.#made = [];
     return this.#build(({ module, core }) => {
       if (this.#options.optimized) module.compileOptimized();
-      const { stopsAnywhere } = this.#options;
       const semantic = (mnemonic: string): Semantic => this.#options.semantic(mnemonic)!;
-      const entries = regions.map(({ region, hostPage, noted }, i) => {
+      const entries = regions.map(({ region, hostPage }, i) => {
         const f = new FunctionBuilder(RegionParams, RegionResults);
-        if (noted) f.notes = { names: new Map(), places: [] };
-        const made = emitRegion(f, region, core, semantic, { hostPage, templates: this.#templates, stopsAnywhere });
+        const made = emitRegion(f, region, core, semantic, hostPage);
         return { f, made, name: regionName(i) };
       });
       for (const { f, name } of entries) module.export(name, module.adopt(name, f));
-      return {
-        helpers: this.#made,
-        bytes: module.finish(),
-        entries: entries.map(({ made }) => made),
-        notes: entries.map(({ f }) => f.notes),
-      };
+      return { helpers: this.#made, bytes: module.finish(), entries: entries.map(({ made }) => made) };
     });
   }
 

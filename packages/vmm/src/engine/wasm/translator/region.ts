@@ -21,8 +21,6 @@ const PageSize = 4096;
 export interface RegionInstruction {
   readonly offset: number;
   readonly decoded: DecodedInstruction;
-  /** Its bytes, as a string of character codes. */
-  readonly bytes: string;
 }
 
 export interface BasicBlock {
@@ -72,17 +70,6 @@ export const inPage = (offset: number): number => offset - pageOf(offset) * Page
 
 /** Two-way branches by mnemonic; JMP, CALL and RET have cases of their own. */
 const Conditional = /^(J(?!MP)\w+|LOOP(NE|E)?)$/;
-/** The region is left with them. */
-const Leaving = /^(SYSCALL|SYSRET)$/;
-const Ending = /^(RET|JMP|CALL|SYSCALL|SYSRET|J\w+|LOOP(NE|E)?)$/;
-const ending = new Map<string, boolean>();
-
-/** Whether a basic block ends with instructions of a mnemonic. */
-export function endsBlock(mnemonic: string): boolean {
-  let ends = ending.get(mnemonic);
-  if (ends === undefined) ending.set(mnemonic, (ends = Ending.test(mnemonic)));
-  return ends;
-}
 
 /**
  * What the interpreter does: whatever changes the mode, privilege, mappings or segments, talks to devices, works on the
@@ -95,7 +82,7 @@ const Left = new Set([
 ]); // prettier-ignore
 const SystemAllowed = new Set([
   'NOP', 'PAUSE', 'ENDBR64', 'ENDBR32', 'PREFETCH', 'PREFETCHNTA', 'PREFETCHT0', 'PREFETCHT1', 'PREFETCHT2', 'PREFETCHW',
-  'LFENCE', 'MFENCE', 'SFENCE', 'CLI', 'STI', 'SWAPGS', 'SYSCALL', 'SYSRET', 'RDFSBASE', 'RDGSBASE', 'WRFSBASE', 'WRGSBASE', 'RDPID', 'RDTSC', 'RDTSCP',
+  'LFENCE', 'MFENCE', 'SFENCE', 'CLI', 'SWAPGS', 'RDFSBASE', 'RDGSBASE', 'WRFSBASE', 'WRGSBASE', 'RDPID', 'RDTSC', 'RDTSCP',
 ]); // prettier-ignore
 const StaticClasses: readonly number[] = [RegisterClass.Segment, RegisterClass.Control, RegisterClass.Debug];
 
@@ -212,10 +199,7 @@ class RegionFinder {
     const decoded = createDecodedInstruction(allRows[0]!);
     const page = this.#source.page(pageOf(offset));
     const status = page ? this.#decoder.decode(page.bytes, inPage(offset), PageSize, 64, decoded) : 'need-more';
-    const isOurs = status === 'ok' && isTranslated(decoded, this.#hasSemantic);
-    const instruction = isOurs
-      ? { offset, decoded, bytes: bytesAt(page!.bytes, inPage(offset), decoded.length) }
-      : null;
+    const instruction = status === 'ok' && isTranslated(decoded, this.#hasSemantic) ? { offset, decoded } : null;
     this.#decoded.set(offset, instruction);
     return instruction;
   }
@@ -238,12 +222,6 @@ class RegionFinder {
   }
 }
 
-function bytesAt(bytes: Uint8Array, start: number, length: number): string {
-  let text = '';
-  for (let i = start; i < start + length; i++) text += String.fromCharCode(bytes[i]!);
-  return text;
-}
-
 interface Flow {
   readonly taken: number | undefined;
   /** The offset after the instruction, where control may reach it (after a call: comes back to). */
@@ -263,7 +241,6 @@ function flowOf({ offset, decoded }: RegionInstruction): Flow {
   if (mnemonic === 'RET') return { taken: undefined, fall: undefined, ends: true, calls: false, returns: true };
   if (mnemonic === 'JMP') return { taken: target, fall: undefined, ends: true, calls: false, returns: false };
   if (mnemonic === 'CALL') return { taken: target, fall: next, ends: true, calls: true, returns: false };
-  if (Leaving.test(mnemonic)) return { taken: undefined, fall: undefined, ends: true, calls: false, returns: false };
   const ends = Conditional.test(mnemonic);
   return { taken: ends ? target : undefined, fall: next, ends, calls: false, returns: false };
 }

@@ -6,17 +6,7 @@ import type { FunctionBuilder } from '../encoder/function-builder.ts';
 import { type I32, type I64, type I64Like, type Local, type V128, i64 } from '../encoder/values.ts';
 import type { Width } from '../../../x86/instructions/semantics/context.ts';
 import { type FlagStorage, type FlagWord, FlagWords } from '../emit/lazy-flags.ts';
-import { fieldName } from '../text/field-names.ts';
 import { gprOffset, xmmOffset, ymmHighOffset } from '../interpreter/cpu-layout.ts';
-
-/** What code does with registers: a bit of each, by {@link Cached.bit}. */
-export interface RegisterUse {
-  /** General registers and flag words. */
-  readonly integers: number;
-  readonly writtenIntegers: number;
-  readonly vectors: number;
-  readonly writtenVectors: number;
-}
 
 const GprCount = 16;
 const XmmCount = 16;
@@ -24,7 +14,8 @@ const XmmCount = 16;
 interface Cached<T extends I64 | V128> {
   readonly local: Local<T>;
   readonly offset: number;
-  readonly bit: number;
+  used: boolean;
+  written: boolean;
 }
 
 export class RegisterLocals implements FlagStorage {
@@ -35,87 +26,54 @@ export class RegisterLocals implements FlagStorage {
   /** Bits 128 to 255. */
   readonly #highs: readonly Cached<V128>[];
   readonly #flags: ReadonlyMap<FlagWord, Cached<I64>>;
-  #integers = 0;
-  #writtenIntegers = 0;
-  #vectors = 0;
-  #writtenVectors = 0;
 
   constructor(f: FunctionBuilder, cpu: I32) {
     this.#f = f;
     this.#cpu = cpu;
-    const integer = (offset: number, i: number): Cached<I64> => ({ local: f.local('i64'), offset, bit: 1 << i });
-    const vector = (offset: number, i: number): Cached<V128> => ({ local: f.local('v128'), offset, bit: 1 << i });
-    this.#gprs = Array.from({ length: GprCount }, (_, i) => integer(gprOffset(i), i));
-    this.#xmms = Array.from({ length: XmmCount }, (_, i) => vector(xmmOffset(i), i));
-    this.#highs = Array.from({ length: XmmCount }, (_, i) => vector(ymmHighOffset(i), XmmCount + i));
-    this.#flags = new Map(FlagWords.map((word, i) => [word, integer(word, GprCount + i)]));
-    if (f.notes)
-      for (const { local, offset } of [...this.#allIntegers(), ...this.#allVectors()])
-        f.noteName(local, fieldName(offset)!);
-  }
-
-  /** What all code so far does. */
-  get use(): RegisterUse {
-    return {
-      integers: this.#integers,
-      writtenIntegers: this.#writtenIntegers,
-      vectors: this.#vectors,
-      writtenVectors: this.#writtenVectors,
-    };
-  }
-  /** What the code that `emit` emits does. */
-  useOf(emit: () => void): RegisterUse {
-    const before = this.use;
-    this.#integers = this.#writtenIntegers = this.#vectors = this.#writtenVectors = 0;
-    emit();
-    const { use } = this;
-    this.note(before);
-    return use;
-  }
-  /** There is code that does this. */
-  note({ integers, writtenIntegers, vectors, writtenVectors }: RegisterUse): void {
-    this.#integers |= integers;
-    this.#writtenIntegers |= writtenIntegers;
-    this.#vectors |= vectors;
-    this.#writtenVectors |= writtenVectors;
+    const integer = (offset: number): Cached<I64> => ({ local: f.local('i64'), offset, used: false, written: false });
+    const vector = (offset: number): Cached<V128> => ({ local: f.local('v128'), offset, used: false, written: false });
+    this.#gprs = Array.from({ length: GprCount }, (_, i) => integer(gprOffset(i)));
+    this.#xmms = Array.from({ length: XmmCount }, (_, i) => vector(xmmOffset(i)));
+    this.#highs = Array.from({ length: XmmCount }, (_, i) => vector(ymmHighOffset(i)));
+    this.#flags = new Map(FlagWords.map((word) => [word, integer(word)]));
   }
 
   /** All 64 bits of a general register. */
   gpr(index: number): I64 {
-    return this.#readInteger(this.#gprs[index]!);
+    return read(this.#gprs[index]!);
   }
 
   /** Writes as instructions do: 32 bits clear the upper half, fewer keep the rest. `high`: bits 8 to 15 (AH, CH, DH, BH). */
   setGpr(index: number, width: Width, value: I64, high = false): void {
     const register = this.#gprs[index]!;
-    if (width === 64) this.#setInteger(register, value);
-    else if (width === 32) this.#setInteger(register, value.zeroExtend(32));
+    if (width === 64) this.#set(register, value);
+    else if (width === 32) this.#set(register, value.zeroExtend(32));
     else {
       const mask = width === 16 ? 0xffffn : high ? 0xff00n : 0xffn;
       const placed = high ? value.shl(8) : value;
-      this.#setInteger(register, this.#readInteger(register).and(~mask).or(placed.and(mask)));
+      this.#set(register, read(register).and(~mask).or(placed.and(mask)));
     }
   }
 
   xmm(index: number): V128 {
-    return this.#readVector(this.#xmms[index]!);
+    return read(this.#xmms[index]!);
   }
   setXmm(index: number, value: V128): void {
-    this.#setVector(this.#xmms[index]!, value);
+    this.#set(this.#xmms[index]!, value);
   }
 
   ymmHigh(index: number): V128 {
-    return this.#readVector(this.#highs[index]!);
+    return read(this.#highs[index]!);
   }
   setYmmHigh(index: number, value: V128): void {
-    this.#setVector(this.#highs[index]!, value);
+    this.#set(this.#highs[index]!, value);
   }
 
   get(word: FlagWord): I64 {
-    return this.#readInteger(this.#flags.get(word)!);
+    return read(this.#flags.get(word)!);
   }
   set(word: FlagWord, value: I64Like): void {
-    this.#setInteger(this.#flags.get(word)!, i64(value));
+    this.#set(this.#flags.get(word)!, i64(value));
   }
 
   /** The register's field in the state block, for code that takes a pointer; what it holds is current. */
@@ -130,11 +88,10 @@ export class RegisterLocals implements FlagStorage {
 
   /** Emits a call of code that may read and write general registers and flags in the state block. */
   aroundCall<R>(call: () => R): R {
-    const all = this.#allIntegers();
-    for (const { bit, offset, local } of all) {
-      this.#integers |= bit;
-      this.#writtenIntegers |= bit;
-      this.#f.store64(this.#cpu, offset, local);
+    const all = [...this.#gprs, ...this.#flags.values()];
+    for (const register of all) {
+      register.used = register.written = true;
+      this.#f.store64(this.#cpu, register.offset, register.local);
     }
     const result = call();
     for (const register of all) this.#f.set(register.local, this.#cpu.load64(register.offset));
@@ -143,51 +100,40 @@ export class RegisterLocals implements FlagStorage {
 
   /** Emits the loads of everything that was read or written. */
   load(): void {
-    for (const { local, offset, bit } of this.#allIntegers()) {
-      if (this.#integers & bit) this.#f.set(local, this.#cpu.load64(offset));
+    for (const { local, offset, used } of this.#integers()) {
+      if (used) this.#f.set(local, this.#cpu.load64(offset));
     }
-    for (const { local, offset, bit } of this.#allVectors()) {
-      if (this.#vectors & bit) this.#f.set(local, this.#cpu.loadV128(offset));
+    for (const { local, offset, used } of this.#vectors()) {
+      if (used) this.#f.set(local, this.#cpu.loadV128(offset));
     }
   }
 
   /** Emits the stores of everything that was written. */
   store(): void {
-    for (const { local, offset, bit } of this.#allIntegers()) {
-      if (this.#writtenIntegers & bit) this.#f.store64(this.#cpu, offset, local);
+    for (const { local, offset, written } of this.#integers()) {
+      if (written) this.#f.store64(this.#cpu, offset, local);
     }
-    for (const { local, offset, bit } of this.#allVectors()) {
-      if (this.#writtenVectors & bit) this.#f.storeV128(this.#cpu, offset, local);
+    for (const { local, offset, written } of this.#vectors()) {
+      if (written) this.#f.storeV128(this.#cpu, offset, local);
     }
   }
 
-  #allVectors(): Cached<V128>[] {
+  #vectors(): Cached<V128>[] {
     return [...this.#xmms, ...this.#highs];
   }
 
-  #allIntegers(): Cached<I64>[] {
+  #integers(): Cached<I64>[] {
     return [...this.#gprs, ...this.#flags.values()];
   }
 
-  #readInteger({ local, bit }: Cached<I64>): I64 {
-    this.#integers |= bit;
-    return local;
+  #set<T extends I64 | V128>(register: Cached<T>, value: T): void {
+    // Loaded as well: not every path through the function writes it before it is stored
+    register.used = register.written = true;
+    this.#f.set(register.local, value);
   }
-  #readVector({ local, bit }: Cached<V128>): V128 {
-    this.#vectors |= bit;
-    return local;
-  }
+}
 
-  // Loaded as well: not every path through the function writes it before it is stored
-
-  #setInteger({ local, bit }: Cached<I64>, value: I64): void {
-    this.#integers |= bit;
-    this.#writtenIntegers |= bit;
-    this.#f.set(local, value);
-  }
-  #setVector({ local, bit }: Cached<V128>, value: V128): void {
-    this.#vectors |= bit;
-    this.#writtenVectors |= bit;
-    this.#f.set(local, value);
-  }
+function read<T extends I64 | V128>(register: Cached<T>): T {
+  register.used = true;
+  return register.local as unknown as T;
 }

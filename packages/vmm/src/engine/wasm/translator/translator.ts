@@ -2,8 +2,8 @@
  * The translator on the vCPU's thread: notices which code is hot, has it compiled, puts the result in the place of the
  * interpreter's blocks, and takes it away again when its code is written.
  *
- * Hot code is found by sampling: a slice of the interpreter ends after a certain number of instructions. A block that many
- * slices end in is where the time goes. That costs the interpreter next to nothing.
+ * Hot code is found by sampling: a slice of the interpreter ends at the start of a block, after a certain number of
+ * instructions. A block that many slices end at is where the time goes. That costs the interpreter nothing.
  */
 import '../../../types/webassembly.ts';
 import type { CoreExports } from '../interpreter/core-module.ts';
@@ -23,8 +23,7 @@ import type { TranslationCaches } from '../softmmu/translation-caches.ts';
 import type { VmLayout } from '../softmmu/vm-layout.ts';
 import { inPage, pageOf } from './region.ts';
 import { regionName } from './region-module.ts';
-import type { RegionListing } from '../text/listing-format.ts';
-import type { CodePiece, CompiledRegion, CompiledRegions, RegionCompiler, RegionJob } from './region-compiler.ts';
+import type { CodePiece, CompiledRegion, CompiledRegions, RegionCompiler } from './region-compiler.ts';
 
 export interface TranslatorParts {
   readonly layout: VmLayout;
@@ -37,24 +36,13 @@ export interface TranslatorParts {
   readonly compiler: RegionCompiler;
   /** Samples of a block before it is translated; 0 translates every block when it is first met. */
   readonly threshold: number;
-  /** The vCPUs of the thread. */
-  readonly vcpus: readonly number[];
-  readonly watch?: TranslationWatch | undefined;
-}
-
-/** Somebody who wants to read what guest code is translated to. */
-export interface TranslationWatch {
-  /** Linear address of an instruction. */
-  readonly address: bigint;
-  /** A region that the instruction is in was translated. */
-  readonly onListing: (listing: RegionListing) => void;
 }
 
 /** Most regions: then all are dropped. V8 ends the process somewhere above 50,000 modules (JIT-LIMITS.md). */
 const MaxRegions = 8000;
-/** Code must be twice as hot for each time that its page's code was dropped lately, up to so many times. */
+/** Code of a page that was dropped so often in a row, soon after it was translated, is translated no more. */
 const MaxDrops = 8;
-/** Slices after which translated code was worth its while, and a drop counts half. */
+/** Slices after which translated code was worth its while. */
 const LongLife = 3000;
 /** Most regions that wait to be compiled: a guest cannot make the list grow. */
 const MaxPending = 64;
@@ -63,8 +51,6 @@ const MaxSampled = 20_000;
 /** How many pages around its entry a region may use. */
 const MaxDistance = 16_000;
 const PageSize = 4096;
-/** Writes to code are noticed by lines of so many bytes. */
-const LineSize = 64;
 
 /** A place in guest-physical memory at which code of one mode starts, as a number. */
 const placeOf = (physical: number, key: number): number => physical * 2 + (key & ModeKey.User ? 1 : 0);
@@ -92,13 +78,6 @@ export interface TranslatorStatistics {
   readonly regions: number;
   /** Guest instructions in them. */
   readonly instructions: number;
-  /** WebAssembly modules of regions and their helper functions, and how many bytes they have. */
-  readonly modules: number;
-  readonly moduleBytes: number;
-  /** Milliseconds that compiling took on its thread, but for what the runtime does on threads of its own. */
-  readonly compileTime: number;
-  /** Hot places that the interpreter keeps, because of their first instruction. */
-  readonly left: number;
   /** Regions that were dropped because their code was written. */
   readonly dropped: number;
   /** Times that all were dropped because there were too many. */
@@ -120,22 +99,13 @@ export class Translator {
   /** By place. */
   readonly #entries = new Map<number, { region: InstalledRegion; number: number }>();
   /** How often code of a page was dropped. */
-  readonly #drops = new Map<number, { readonly count: number; readonly at: number }>();
+  readonly #drops = new Map<number, number>();
   /** RAM page whose code was dropped last. */
   #lastDrop = -1;
   #nextId = 1;
   /** Slices that ended at a block: the translator's clock. */
   #slices = 0;
-  readonly #statistics = {
-    regions: 0,
-    instructions: 0,
-    modules: 0,
-    moduleBytes: 0,
-    compileTime: 0,
-    left: 0,
-    dropped: 0,
-    evictions: 0,
-  };
+  #statistics = { regions: 0, instructions: 0, dropped: 0, evictions: 0 };
 
   constructor(parts: TranslatorParts) {
     this.#parts = parts;
@@ -144,22 +114,23 @@ export class Translator {
   }
 
   get statistics(): TranslatorStatistics {
-    return { ...this.#statistics };
+    return this.#statistics;
   }
 
-  /** A slice ended in a block, whose linear address is given. */
-  sample(vcpu: number, block: number, linear: bigint): void {
+  /** A slice ended at a block, whose linear address is given. Answers whether it is translated. */
+  sample(vcpu: number, block: number, linear: bigint): boolean {
     this.#slices++;
     const header = block - BlockHeaderSize;
-    if (this.#view.getUint16(block + Record.Handler, true) === FixedHandler.Translated) return;
+    if (this.#view.getUint16(block + Record.Handler, true) === FixedHandler.Translated) return true;
     const place = this.#placeOfBlock(header);
-    if (place === undefined || this.#settled.has(place)) return;
+    if (place === undefined || this.#settled.has(place)) return false;
     const count = (this.#samples.get(place) ?? 0) + 1;
     if (this.#samples.size > MaxSampled) this.#samples.clear();
     this.#samples.set(place, count);
-    const drops = this.#dropsOf(this.#view.getUint32(header + BlockHeader.Page, true));
-    const isHot = count >= this.#parts.threshold << Math.min(drops, MaxDrops);
+    const drops = this.#drops.get(this.#view.getUint32(header + BlockHeader.Page, true)) ?? 0;
+    const isHot = count >= this.#parts.threshold << Math.min(drops, 6);
     if (isHot && this.#pending.size < MaxPending) this.#request(vcpu, header, place, linear);
+    return false;
   }
 
   /** The interpreter has a new block: translated code may be there already. */
@@ -183,53 +154,27 @@ export class Translator {
     for (let result = this.#parts.compiler.poll(); result; result = this.#parts.compiler.poll()) this.#install(result);
   }
 
-  /**
-   * Code on a RAM page was written, between two offsets in it, and nothing on the page is marked as code any more. Answers
-   * whether translated code was dropped: regions without code on the written lines stay.
-   */
-  dropPage(page: number, start = 0, end = PageSize): boolean {
-    const ofPage = this.#byPage.get(page);
-    if (!ofPage || ofPage.size === 0) return false;
-    const regions = [...ofPage].filter((region) => this.#isOnLines(region, page, start, end));
-    // Another thread could write to what is not marked for a moment: see dropCode
-    if (this.#parts.layout.threads.length > 1) regions.splice(0, regions.length, ...ofPage);
-    for (const region of ofPage) if (!regions.includes(region)) this.#mark(region.pieces);
-    if (regions.length === 0) return false;
+  /** Code on a RAM page was written. Answers whether translated code was dropped. */
+  dropPage(page: number): boolean {
+    const regions = this.#byPage.get(page);
+    if (!regions || regions.size === 0) return false;
     this.#lastDrop = page;
-    const born = Math.max(...regions.map((region) => region.born));
-    const count = this.#slices - born > LongLife ? 1 : Math.min(this.#dropsOf(page), MaxDrops) + 1;
-    this.#drops.set(page, { count, at: this.#slices });
-    this.#statistics.dropped += regions.length;
+    const born = Math.max(...[...regions].map((region) => region.born));
+    this.#drops.set(page, this.#slices - born > LongLife ? 1 : (this.#drops.get(page) ?? 0) + 1);
+    this.#statistics.dropped += regions.size;
     for (const region of regions) this.#forget(region);
     return true;
   }
 
-  /** Whether a region has code on the 64-byte lines of a page that these offsets are in. */
-  #isOnLines({ pieces }: InstalledRegion, page: number, start: number, end: number): boolean {
-    const [first, last] = [Math.floor(start / LineSize), Math.floor((end - 1) / LineSize)];
-    return pieces.some(({ host, bytes }) => {
-      if (this.#pageOfHost(host) !== page) return false;
-      const offset = (host - this.#parts.layout.ram) % PageSize;
-      const lastByte = offset + bytes.length - 1;
-      return Math.floor(offset / LineSize) <= last && Math.floor(lastByte / LineSize) >= first;
-    });
-  }
-
   /** The interpreter dropped all of its blocks, and the marks of what is code with them. */
   onFlush(): void {
-    for (const { pieces } of this.#regions) this.#mark(pieces);
+    for (const region of this.#regions) this.#mark(region);
   }
 
   dropAll(): void {
     for (const region of this.#regions) this.#forget(region);
     this.#pending.clear();
     this.#settled.clear();
-  }
-
-  /** How often a page's code was dropped lately: kernels patch their code while they boot, and then no more. */
-  #dropsOf(page: number): number {
-    const drops = this.#drops.get(page);
-    return drops ? drops.count >> Math.min((this.#slices - drops.at) / LongLife, 31) : 0;
   }
 
   /** Undefined for code that is not translated: other modes, single steps, instructions over two pages. */
@@ -245,6 +190,7 @@ export class Translator {
     this.#settled.add(place);
     const view = this.#view;
     const page = view.getUint32(header + BlockHeader.Page, true);
+    if (this.#parts.threshold > 0 && (this.#drops.get(page) ?? 0) > MaxDrops) return;
     const address = Number(view.getBigUint64(header + BlockHeader.Physical, true));
     const key = view.getUint32(header + BlockHeader.Key, true);
     const entry = address % PageSize;
@@ -253,31 +199,20 @@ export class Translator {
     const id = this.#nextId++;
     const physical = new Map([...around].map(([distance, one]) => [distance, one.physical]));
     this.#pending.set(id, { key, place, physical });
-    const pages = new Int32Array(around.size * 2);
-    let at = 0;
-    for (const [distance, one] of around) {
-      pages[at++] = distance;
-      pages[at++] = one.page;
-    }
-    const listing = this.#listingWanted(linear - BigInt(entry));
-    this.#parts.compiler.submit({ id, entry, vcpu, key, pages, ...(listing && { listing }) });
-  }
-
-  /** For a region whose entry is in the page. */
-  #listingWanted(page: bigint): RegionJob['listing'] {
-    const address = this.#parts.watch?.address;
-    if (address === undefined) return undefined;
-    const distance = BigInt.asIntN(64, address - page) / BigInt(PageSize);
-    return distance >= -MaxDistance && distance <= MaxDistance ? { address, page } : undefined;
+    const pages = [...around].map(([distance, one]) => ({
+      distance,
+      page: one.page,
+      heads: this.#heads(vcpu, one.page, key),
+    }));
+    this.#parts.compiler.submit({ id, entry, user: (key & ModeKey.User) !== 0, pages });
   }
 
   /** Pages near a linear address that code was jumped to lately, by distance: what the jump cache tells of them. */
   #pagesAround(vcpu: number, linear: bigint, key: number): Map<number, { page: number; physical: number }> {
     const view = this.#view;
     const cpu = this.#parts.layout.cpuBlocks[vcpu]!;
+    const stamp = ((view.getUint32(cpu + Cpu.JumpGeneration, true) << ModeKey.Bits) | key) >>> 0;
     const high = Number(BigInt.asIntN(32, linear >> 32n));
-    const generation = view.getUint32(cpu + Cpu.JumpGeneration + (high < 0 ? 4 : 0), true);
-    const stamp = ((generation << ModeKey.Bits) | key) >>> 0;
     const low = Number(BigInt.asUintN(32, linear)) >>> 12;
     const found = new Map<number, { page: number; physical: number }>();
     const start = cpu + JumpCacheOffset;
@@ -298,12 +233,23 @@ export class Translator {
     return found;
   }
 
-  #install({ helpers, module, regions, left, cost }: CompiledRegions): void {
-    const statistics = this.#statistics;
-    statistics.modules += cost.modules;
-    statistics.moduleBytes += cost.bytes;
-    statistics.compileTime += cost.milliseconds;
-    statistics.left += left.length;
+  /** Page offsets of the interpreter's blocks. */
+  #heads(vcpu: number, page: number, key: number): number[] {
+    const heads: number[] = [];
+    const view = this.#view;
+    let block = view.getUint32(this.#parts.layout.pageBlocks[vcpu]! + page * 4, true);
+    while (block !== 0) {
+      const header = block - BlockHeaderSize;
+      const inSecond = view.getUint32(header + BlockHeader.SecondPage, true) === page + 1;
+      if (!inSecond && view.getUint32(header + BlockHeader.Key, true) === key) {
+        heads.push(view.getUint32(header + BlockHeader.Physical, true) & (PageSize - 1));
+      }
+      block = view.getUint32(header + (inSecond ? BlockHeader.NextInSecondPage : BlockHeader.NextInPage), true);
+    }
+    return heads;
+  }
+
+  #install({ helpers, module, regions, left }: CompiledRegions): void {
     const { memory, rare, core } = this.#parts;
     const imports = { env: { memory, rare }, core, helpers: this.#helpers } as unknown as WebAssembly.Imports;
     for (const helper of helpers) {
@@ -312,10 +258,7 @@ export class Translator {
     for (const id of left) this.#pending.delete(id);
     if (!module || !regions.some(({ id }) => this.#pending.has(id))) return;
     const { exports } = new WebAssembly.Instance(module, imports);
-    regions.forEach((region, i) => {
-      if (region.listing) this.#parts.watch?.onListing(region.listing);
-      this.#installRegion(region, exports[regionName(i)]!);
-    });
+    regions.forEach((region, i) => this.#installRegion(region, exports[regionName(i)]!));
   }
 
   #installRegion({ id, entries, pieces, instructions }: CompiledRegion, code: unknown): void {
@@ -323,8 +266,6 @@ export class Translator {
     // All code was dropped meanwhile
     if (!pending) return;
     this.#pending.delete(id);
-    // Where other vCPUs may be writing: writes after the look at the bytes are seen
-    if (this.#parts.layout.threads.length > 1) this.#mark(pieces);
     if (!pieces.every((piece) => this.#isUnchanged(piece))) return void this.#settled.delete(pending.place);
     if (this.#regions.size >= MaxRegions) this.#evict();
     const { key, physical } = pending;
@@ -347,13 +288,13 @@ export class Translator {
       if (ofPage) ofPage.add(region);
       else this.#byPage.set(page, new Set([region]));
     }
-    this.#mark(pieces);
+    this.#mark(region);
     for (const entry of region.entries) {
       const place = placeOf(entry.physical, key);
       if (this.#entries.has(place) && place !== pending.place) continue;
       this.#entries.set(place, { region, number: entry.number });
       this.#settled.add(place);
-      this.#parts.vcpus.forEach((vcpu) => {
+      this.#parts.layout.cpuBlocks.forEach((_, vcpu) => {
         const block = this.#parts.caches.findBlock(vcpu, entry.physical, key);
         if (block !== 0) this.#patch(block, region, entry.number);
       });
@@ -370,7 +311,7 @@ export class Translator {
     return (host - this.#parts.layout.ram) >>> 12;
   }
 
-  #mark(pieces: readonly CodePiece[]): void {
+  #mark({ pieces }: InstalledRegion): void {
     for (const { host, bytes } of pieces) {
       const start = (host - this.#parts.layout.ram) % PageSize;
       this.#parts.lowering.markLines(this.#pageOfHost(host), start, start + bytes.length);

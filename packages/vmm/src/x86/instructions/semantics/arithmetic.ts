@@ -1,5 +1,5 @@
 /** Integer arithmetic and logic (SDM Vol. 2, the instructions' Operation sections, in the table's order). */
-import { type I64, type Local, i32, i64 } from '../../../engine/wasm/encoder/values.ts';
+import { type I64, i32, i64 } from '../../../engine/wasm/encoder/values.ts';
 import { Cpu } from '../../../engine/wasm/interpreter/cpu-layout.ts';
 import { type Semantic, type Semantics, Vector } from './context.ts';
 
@@ -13,15 +13,11 @@ const binary =
   (operation: (a: I64, b: I64) => I64, flags: 'add' | 'sub' | 'logic', writes: boolean): Semantic =>
   (s) => {
     const { width } = s.form;
-    const source = s.op1.read(width);
-    const compute = (before: I64): I64 => operation(before, source).signExtend(width);
-    let a: Local<I64>;
-    let result: Local<I64>;
-    if (writes) ({ before: a, after: result } = s.op0.update(compute));
-    else {
-      a = s.op0.read();
-      result = s.let(compute(a));
-    }
+    const b = s.op1.kind === 'memory' ? s.op1.read(width) : undefined;
+    const a = writes ? s.op0.readModify() : s.op0.read();
+    const source = b ?? s.op1.read(width);
+    const result = s.let(operation(a, source).signExtend(width));
+    if (writes) s.op0.write(result);
     if (flags === 'logic') s.flags.logic(result);
     else s.flags[flags](a, source, result);
   };
@@ -31,11 +27,13 @@ const withCarry =
   (subtract: boolean): Semantic =>
   (s) => {
     const { width } = s.form;
-    const source = s.op1.read(width);
+    const b = s.op1.kind === 'memory' ? s.op1.read(width) : undefined;
+    const a = s.op0.readModify();
+    const source = b ?? s.op1.read(width);
     const carry = s.let(s.flags.carry().toI64u());
-    const { before: a, after: result } = s.op0.update((before) =>
-      (subtract ? before.sub(source).sub(carry) : before.add(source).add(carry)).signExtend(width),
-    );
+    const sum = subtract ? a.sub(source).sub(carry) : a.add(source).add(carry);
+    const result = s.let(sum.signExtend(width));
+    s.op0.write(result);
     const carryOut = subtract
       ? a.ltU(source).or(a.eq(source).and(carry.toI32()))
       : result.ltU(a).or(result.eq(a).and(carry.toI32()));
@@ -51,15 +49,20 @@ const withCarry =
 const incDec =
   (by: 1 | -1): Semantic =>
   (s) => {
-    const { before: a, after: result } = s.op0.update((before) => before.add(by).signExtend(s.form.width));
+    const { width } = s.form;
+    const a = s.op0.readModify();
+    const result = s.let(a.add(by).signExtend(width));
+    s.op0.write(result);
     if (by === 1) s.flags.increment(a, result);
     else s.flags.decrement(a, result);
   };
 
-const not: Semantic = (s) => void s.op0.update((before) => before.xor(-1));
+const not: Semantic = (s) => s.op0.write(s.op0.readModify().xor(-1));
 
 const neg: Semantic = (s) => {
-  const { before: a, after: result } = s.op0.update((before) => i64(0).sub(before).signExtend(s.form.width));
+  const a = s.op0.readModify();
+  const result = s.let(i64(0).sub(a).signExtend(s.form.width));
+  s.op0.write(result);
   s.flags.sub(i64(0), a, result);
 };
 
@@ -180,35 +183,26 @@ const cbw: Semantic = (s) => {
 const cwd: Semantic = (s) => s.setGpr(Rdx, s.form.width, s.gpr(Rax, s.form.width).shrS(63));
 
 const xadd: Semantic = (s) => {
+  const a = s.op0.readModify();
   const b = s.op1.read();
-  const sum = (before: I64): I64 => before.add(b).signExtend(s.form.width);
-  let a: Local<I64>;
-  let result: Local<I64>;
-  if (s.op0.kind === 'memory') {
-    ({ before: a, after: result } = s.op0.update(sum));
-    s.op1.write(a);
-  } else {
-    // The register first: with the same register twice, the sum stays
-    a = s.op0.readModify();
-    result = s.let(sum(a));
-    s.op1.write(a);
-    s.op0.write(result);
-  }
+  const result = s.let(a.add(b).signExtend(s.form.width));
+  // The register first: with the same register twice, the sum stays
+  if (s.op0.kind === 'memory') s.op0.write(result);
+  s.op1.write(a);
+  if (s.op0.kind !== 'memory') s.op0.write(result);
   s.flags.add(a, b, result);
 };
 
 const cmpxchg: Semantic = (s) => {
   const { width } = s.form;
+  const destination = s.op0.readModify();
   const source = s.op1.read();
   const accumulator = s.let(s.gpr(Rax, width));
-  let destination: Local<I64>;
+  const equal = s.let(accumulator.eq(destination));
   if (s.op0.kind === 'memory') {
-    const { before } = s.op0.update((old) => accumulator.eq(old).select(source as I64, old as I64));
-    destination = before;
-    s.f.if(accumulator.ne(before), () => s.setGpr(Rax, width, before));
+    s.op0.write(equal.select(source as I64, destination as I64));
+    s.f.if(equal.eqz(), () => s.setGpr(Rax, width, destination));
   } else {
-    destination = s.op0.readModify();
-    const equal = s.let(accumulator.eq(destination));
     // The register that is not written keeps its upper half
     s.f.if(
       equal,
@@ -224,22 +218,16 @@ const cmpxchgPair =
   (width: 32 | 64): Semantic =>
   (s) => {
     const bytes = width / 8;
-    if (width === 32 && s.form.lock) return cmpxchg8bLocked(s);
     if (width === 64) s.op0.requireAligned(16);
     const { pointer, commit } = s.op0.writePointer(2 * bytes);
     const half = (offset: number): I64 => (width === 64 ? pointer.load64(offset) : pointer.load64_32u(offset));
-    const low = s.f.local('i64');
-    const high = s.f.local('i64');
-    const equal = s.f.local('i32');
+    const low = s.let(half(0));
+    const high = s.let(half(bytes));
+    const equal = s.let(low.eq(s.gprUnsigned(Rax, width)).and(high.eq(s.gprUnsigned(Rdx, width))));
     const store = (offset: number, value: I64): void =>
       width === 64 ? s.f.store64(pointer, offset, value) : s.f.store32(pointer, offset, value);
-    s.withSplitLock(() => {
-      s.f.set(low, half(0));
-      s.f.set(high, half(bytes));
-      s.f.set(equal, low.eq(s.gprUnsigned(Rax, width)).and(high.eq(s.gprUnsigned(Rdx, width))));
-      store(0, equal.select(s.gpr(Rbx, width), low as I64));
-      store(bytes, equal.select(s.gpr(Rcx, width), high as I64));
-    });
+    store(0, equal.select(s.gpr(Rbx, width), low as I64));
+    store(bytes, equal.select(s.gpr(Rcx, width), high as I64));
     commit();
     s.f.if(equal.eqz(), () => {
       s.setGpr(Rax, width, low);
@@ -247,21 +235,6 @@ const cmpxchgPair =
     });
     s.flags.load(s.flags.image().and(~0x40).or(equal.shl(6)));
   };
-
-/** LOCK CMPXCHG8B, as one access of 64 bits. */
-function cmpxchg8bLocked(s: Semantics): void {
-  const pair = (high: number, low: number): Local<I64> =>
-    s.let(s.gprUnsigned(high, 32).shl(32).or(s.gprUnsigned(low, 32)));
-  const expected = pair(Rdx, Rax);
-  const wanted = pair(Rcx, Rbx);
-  const { before } = s.op0.update((old) => expected.eq(old).select(wanted as I64, old as I64), 64);
-  const equal = s.let(expected.eq(before));
-  s.f.if(equal.eqz(), () => {
-    s.setGpr(Rax, 32, before);
-    s.setGpr(Rdx, 32, before.shrU(32));
-  });
-  s.flags.load(s.flags.image().and(~0x40).or(equal.shl(6)));
-}
 
 const adcx: Semantic = (s) => addWithOneFlag(s, 'carry');
 const adox: Semantic = (s) => addWithOneFlag(s, 'overflow');

@@ -55,11 +55,6 @@ export interface Operand {
   readUnsigned(width?: Width): Local<I64>;
   /** Like `read`, for an operand that is written later in the same instruction: write access is checked first. */
   readModify(width?: Width): Local<I64>;
-  /**
-   * Reads, computes and writes: with LOCK as one atomic access. `compute` may be emitted more than once and must do nothing
-   * but compute; its result is sign-extended from `width`.
-   */
-  update(compute: (before: Local<I64>) => I64, width?: Width): { before: Local<I64>; after: Local<I64> };
   /** Writes the low `width` bits. A 32-bit general register write clears the upper half; 8 and 16 keep the rest. */
   write(value: I64, width?: Width): void;
 
@@ -241,19 +236,6 @@ export interface Semantics {
   store(linear: I64, width: Width, value: I64, stack?: StackAccess): void;
   /** Reads for a later `write` of the same bytes: write access is checked first. */
   modify(linear: I64, width: Width, stack?: StackAccess): { value: Local<I64>; write(value: I64): void };
-  /** As Operand.update. */
-  update(
-    linear: I64,
-    width: Width,
-    compute: (before: Local<I64>) => I64,
-    stack?: StackAccess,
-  ): { before: Local<I64>; after: Local<I64> };
-  /** Emits `body`, with LOCK under the lock that all accesses take which wasm has no atomics for. It must not leave. */
-  withSplitLock(body: () => void): void;
-  /** Where vCPUs run at the same time: the guest waits for another one. May leave behind the instruction. */
-  spins(): void;
-  /** Where vCPUs run at the same time: accesses before it are done before those after it. */
-  fence(): void;
   /**
    * Host address of a linear address whose page is plain RAM that may be accessed up to its end without further checks;
    * 0 otherwise (device, code page). May fault.

@@ -128,8 +128,6 @@ const retf: Semantic = (s) => {
 /** IRETQ to 64-bit code of any privilege with plain segments; everything else is JavaScript's. */
 const iret: Semantic = (s) => {
   const { f } = s;
-  // IRET is a serializing instruction
-  s.fence();
   s.setState32(Cpu.NmiMasked, 0);
   if (s.form.codeSize === 64 && s.form.width === 64) {
     f.block((slow) => {

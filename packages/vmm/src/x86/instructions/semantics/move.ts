@@ -61,9 +61,10 @@ const cmov: Semantic = (s) => {
 const setcc: Semantic = (s) => s.op0.write(s.flags.condition(s.form.condition).toI64u());
 
 const xchg: Semantic = (s) => {
+  const a = s.op0.readModify();
   const b = s.op1.read();
-  const { before } = s.op0.update(() => b);
-  s.op1.write(before);
+  s.op0.write(b);
+  s.op1.write(a);
 };
 
 /** Reverses the bytes of the low `width` bits. */

@@ -167,15 +167,24 @@ const bitTest =
     const { width } = s.form;
     const offset = s.op1.read(s.op1.kind === 'immediate' ? 8 : width);
     const bit = s.let(offset.and(width - 1));
-    const changed = (value: I64): I64 => change!(value, i64(1).shl(bit)).signExtend(width);
-    const finish = (before: I64): void => s.flags.assign({ carry: s.let(before.shrU(bit).toI32().and(1)) });
+    const finish = (value: I64, write: ((result: I64) => void) | undefined): void => {
+      const carry = s.let(value.shrU(bit).toI32().and(1));
+      if (change && write) write(change(value, i64(1).shl(bit)));
+      s.flags.assign({ carry });
+    };
     if (s.op0.kind === 'memory') {
       // A register's offset reaches beyond the operand: SDM Vol. 2A "Bit Addressing"
       const immediate = s.op1.kind === 'immediate';
       const distance = immediate ? 0 : s.let(offset.shrS(Math.log2(width)).mul(width / 8));
       const linear = s.op0.part(distance, width / 8, change !== undefined);
-      finish(change ? s.update(linear, width, changed, s.op0.stack).before : s.load(linear, width, s.op0.stack));
-    } else finish(change ? s.op0.update(changed).before : s.op0.read());
+      if (!change) finish(s.load(linear, width, s.op0.stack), undefined);
+      else {
+        const { value, write } = s.modify(linear, width, s.op0.stack);
+        finish(value, write);
+      }
+    } else if (change) {
+      finish(s.op0.readModify(), (result) => s.op0.write(result.signExtend(width)));
+    } else finish(s.op0.read(), undefined);
   };
 
 /** BSF, BSR: a zero source sets ZF and leaves the destination (AMD APM Vol. 3 "BSF"). */

@@ -2,11 +2,7 @@
  * Runs single SSE and MMX instructions: a module with one handler for each, over a flat memory with a state block, 64
  * bytes of guest memory at the address that stands for every memory operand, and constant data.
  */
-import {
-  type FunctionBuilder,
-  type FunctionRef,
-  callExpression,
-} from '../../../engine/wasm/encoder/function-builder.ts';
+import { FunctionBuilder, type FunctionRef } from '../../../engine/wasm/encoder/function-builder.ts';
 import { ModuleBuilder } from '../../../engine/wasm/encoder/module-builder.ts';
 import {
   type I32,
@@ -17,6 +13,7 @@ import {
   type ValueType,
   i32,
   i64,
+  valueOf,
 } from '../../../engine/wasm/encoder/values.ts';
 import { Cpu, gprOffset, x87Offset, xmmOffset, ymmHighOffset } from '../../../engine/wasm/interpreter/cpu-layout.ts';
 import { LazyFlags, flagsInMemory } from '../../../engine/wasm/emit/lazy-flags.ts';
@@ -268,7 +265,9 @@ class HarnessSemantics {
     ...args: Value[]
   ): Value {
     const ref = this.#shared.helper(name, params, results, build);
-    return callExpression({ ...ref, results: results.slice(0, 1) }, args);
+    const caller = new FunctionBuilder([], []);
+    caller.call({ ...ref, results: [] }, ...args);
+    return valueOf(results[0]!, caller.code);
   }
 }
 

@@ -50,7 +50,6 @@ abstract class StandIn implements Operand {
   abstract read(width?: Width): Local<I64>;
   abstract readUnsigned(width?: Width): Local<I64>;
   readModify = (): never => refuse('be modified');
-  update = (): never => refuse('be modified');
   write(_value: I64, _width?: Width): void {
     refuse('be written');
   }
