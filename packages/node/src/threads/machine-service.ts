@@ -16,6 +16,7 @@ import type { CreateVm, ThreadVm } from './engine-choice.ts';
 import { hostClock } from './host-clock.ts';
 import { setUpIo } from './io-machine.ts';
 import type { IoSetup } from './io-machine.ts';
+import type { IoWorkerPlan } from './io-links.ts';
 import type { BootFiles, MachineMessage, MachineWorkerData } from './messages.ts';
 import { OpenFiles } from './open-files.ts';
 import { FileSink, fileSource } from './snapshot-io.ts';
@@ -48,17 +49,19 @@ export class MachineService {
       translator: data.translator,
       ...data.processors,
     });
-    // Who serves the virtio queues: the main thread starts these workers (IoThread) when it hears of the VM.
+    // Who serves the virtio queues: the main thread starts the workers (IoThread).
+    const startIo = (plan: IoWorkerPlan): void => post({ kind: 'io-wanted', plan });
     let io: IoSetup;
     try {
-      io = setUpIo(data.disks, this.#vm.vm.events, (plan) => post({ kind: 'io-wanted', plan }));
+      io = setUpIo(data.disks, this.#vm.vm.events, startIo);
       this.#machine = this.#createMachine(clock, io);
     } catch (error) {
       // No other thread knows of the VM.
       this.#vm.vm.close();
       throw error;
     }
-    post({ kind: 'created', shared: this.#vm.shared, io: io.workers });
+    post({ kind: 'created', shared: this.#vm.shared });
+    io.workers.forEach(startIo);
   }
 
   #createMachine(clock: Clock, { disks, consolePort, rngRunner }: IoSetup): Machine {

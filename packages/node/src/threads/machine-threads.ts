@@ -136,7 +136,7 @@ export class MachineThreads {
   #receive(message: MachineMessage): void {
     switch (message.kind) {
       case 'created':
-        return this.#start(message.shared, message.io);
+        return this.#start(message.shared);
       case 'io-wanted':
         return this.#startIo(message.plan);
       case 'running':
@@ -159,15 +159,14 @@ export class MachineThreads {
     }
   }
 
-  /** Starts the other threads. */
-  #start(shared: SharedVm, io: readonly IoWorkerPlan[]): void {
+  /** Starts the threads of the other vCPUs. */
+  #start(shared: SharedVm): void {
     this.#shared = shared;
     const onDeath = (reason: EndReason) => this.#threadDied(reason);
     const engine = this.#engine;
     this.#vcpus = this.#data.mailboxes.map(
       (mailbox, index) => new VcpuThread(engine, { shared, id: index + 1, mailbox }, onDeath),
     );
-    for (const plan of io) this.#startIo(plan);
     // Requests from before the machine could be reached.
     this.notify();
   }

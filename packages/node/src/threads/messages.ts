@@ -62,9 +62,9 @@ export interface DiskLink {
 }
 
 export type MachineMessage =
-  /** The VM is there: other threads can use it. The I/O workers (io-thread.ts) are to be started. */
-  | { readonly kind: 'created'; readonly shared: SharedVm; readonly io: readonly IoWorkerPlan[] }
-  /** Another I/O worker is to be started: a driver wants something of its devices. */
+  /** The VM is there: other threads can use it. */
+  | { readonly kind: 'created'; readonly shared: SharedVm }
+  /** An I/O worker (io-thread.ts) is to be started. */
   | { readonly kind: 'io-wanted'; readonly plan: IoWorkerPlan }
   /** The vCPUs are about to run. */
   | { readonly kind: 'running' }
